@@ -1,0 +1,114 @@
+"""Writing and naming files so that nothing is lost and nothing escapes.
+
+Every write goes to a temporary name in the same folder, is flushed to the disk, then renamed: after a crash or a
+full disk the old file is still there, whole. Temporary names start with a dot and end in `.tmp`, so that no model
+scanner ever picks one up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lib_lora_train.errors import UserError
+
+TEMPORARY_SUFFIX = ".tmp"
+MAX_NAME_BYTES = 200  # file systems allow 255; the rest is left for our suffixes and temporary names
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+
+
+def resolve_inside(root: Path, *parts: str) -> Path:
+    """The real path of `root / parts`, which must lie below the real path of `root`.
+
+    Links are followed before the check, so a link that leaves the root is refused like `..` is. The path need not
+    exist. Raises UserError("path.outside") when it leaves the root, or is not a usable path at all.
+    """
+    shown = "/".join(str(part) for part in parts)
+    for part in parts:
+        text = str(part)
+        # A backslash or a drive letter is harmless here and a way out on Windows: refuse it everywhere.
+        if "\x00" in text or "\\" in text or re.match(r"^[A-Za-z]:", text) or text.startswith("/"):
+            raise UserError("path.outside", shown.replace("\x00", "?"))
+    base = root.resolve()
+    try:
+        target = base.joinpath(*map(str, parts)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link loop, or a name the system refuses
+        raise UserError("path.outside", shown) from error
+    if target != base and base not in target.parents:
+        raise UserError("path.outside", shown)
+    return target
+
+
+def safe_name(text: str, fallback: str = "untitled") -> str:
+    """`text` made into one file name that is legal on Linux, macOS and Windows; keeps letters of any script."""
+    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", text)).strip(" .")
+    while len(name.encode("utf-8")) > MAX_NAME_BYTES:
+        name = name[:-1]
+    name = name.rstrip(" .")
+    if not name:
+        return fallback
+    return f"_{name}" if name.split(".")[0].lower() in _RESERVED else name
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; on success it replaces `path`, on any error it is removed.
+
+    The folder is made when missing. Raises UserError("file.write") with the system's reason when the write,
+    the flush or the rename fails.
+    """
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError("file.write", path.name, reason=error.strerror or str(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Atomic write. Raises UserError("file.write")."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic write of UTF-8 with the line ends as given. Raises UserError("file.write")."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Atomic write of readable JSON; refuses NaN and infinity. Raises UserError("file.write")."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def sweep_temporaries(folder: Path) -> int:
+    """Removes what a killed process left behind in `folder` (not below it); returns how many files."""
+    count = 0
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
+        count += 1
+    return count
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable. Windows cannot open a folder and needs no such call."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,174 @@
+"""The host protocol: what training needs of whoever holds the model.
+
+Two hosts speak it: the embedded one (diffusers) and the WebUI's. The trainer sees nothing else of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from lib_lora_train.network.sites import Site
+from lib_lora_train.signals import Commands, EventSink
+
+
+@dataclass(frozen=True)
+class BorrowRequest:
+    """What is to be done with the model. `resolutions` are the (width, height) in pixels that will be trained."""
+
+    checkpoint: str
+    train_unet: bool = True
+    train_text_encoder: bool = True
+    clip_skip: int = 1
+    max_token_length: int = 75
+    dtype: torch.dtype = torch.float32
+    checkpointed_blocks: int = 0
+    resolutions: tuple[tuple[int, int], ...] = ()
+    prediction: str = "auto"
+
+
+@dataclass
+class Conditioning:
+    """Encoded prompts. `context` is (batch, tokens, width); `pooled` is (batch, width), SDXL only."""
+
+    context: Tensor
+    pooled: Tensor | None = None
+
+    def select(self, index: Sequence[int]) -> Conditioning:
+        rows = list(index)
+        return Conditioning(self.context[rows], None if self.pooled is None else self.pooled[rows])
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint that can be trained on. Hashes are empty until they have been computed."""
+
+    name: str
+    path: Path
+    family: str = ""  # sd1, sd2 or sdxl
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One picture to draw. `lora` is a file; `weight` 0 draws without it."""
+
+    prompt: str
+    negative_prompt: str = ""
+    width: int = 512
+    height: int = 512
+    steps: int = 20
+    cfg_scale: float = 7.0
+    seed: int = 0
+    sampler: str = "DDIM"
+    clip_skip: int = 1
+    lora: Path | None = None
+    weight: float = 1.0
+
+
+@dataclass
+class Generated:
+    """A drawn picture with the text that reproduces it."""
+
+    image: Image
+    infotext: str
+    request: GenerateRequest
+
+
+class BorrowedModel(Protocol):
+    """A loaded model that is safe to train adapters on until the borrowing ends."""
+
+    family: str  # sd1, sd2 or sdxl
+    prediction: str  # epsilon or v_prediction
+    checkpoint: CheckpointInfo
+    device: torch.device
+    dtype: torch.dtype
+    latent_scale: float  # 0.18215 (SD), 0.13025 (SDXL)
+    alphas_cumprod: Tensor  # (1000,) fp32, the checkpoint's own
+
+    def encode_images(self, pixels: Tensor, full_precision: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the VAE's posterior, fp32, unscaled, each (batch, 4, height/8, width/8).
+
+        `pixels` is (batch, 3, height, width) in -1..1. `full_precision` runs the VAE in fp32.
+        """
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Plain tokens as kohya's: no emphasis, no BREAK, no embedding names. With gradient when grad mode is on."""
+        ...
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt, start and end marks not counted."""
+        ...
+
+    def denoise(
+        self, noisy: Tensor, timesteps: Tensor, cond: Conditioning, size_ids: Tensor | None = None
+    ) -> Tensor:
+        """The U-Net's prediction, in its own dtype.
+
+        `noisy` is (batch, 4, height/8, width/8), `timesteps` (batch,) int64. `size_ids` is (batch, 6) for SDXL:
+        original height, width, crop top, left, target height, width.
+        """
+        ...
+
+    def sites(self) -> list[Site]:
+        """Where adapters attach, in kohya's order: text encoder first, then U-Net, each in module order."""
+        ...
+
+    def blocks(self) -> list[str]:
+        """Names of the blocks that can be recomputed, in forward order."""
+        ...
+
+
+class Session(Protocol):
+    """The host's generation lock, held."""
+
+    def borrow(self, request: BorrowRequest) -> AbstractContextManager[BorrowedModel]:
+        """The model, exactly as it was again afterwards, on every exit path."""
+        ...
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Generated]:
+        """Pictures, drawn by the host's own pipeline. Draws nothing from torch's global generators' state for good."""
+        ...
+
+
+@dataclass(frozen=True)
+class HostPaths:
+    """Folders of a host."""
+
+    projects: Path
+    loras: Path
+    models: Path  # cache of helper models (tagger, faces, mattes)
+
+
+class Host(Protocol):
+    """Whoever holds checkpoints."""
+
+    name: str
+    paths: HostPaths
+
+    def checkpoints(self) -> list[CheckpointInfo]: ...
+
+    def current(self) -> CheckpointInfo | None: ...
+
+    def session(
+        self, commands: Commands | None = None, events: EventSink | None = None
+    ) -> AbstractContextManager[Session]:
+        """Takes the host's lock once. While it waits, `events` is told and a stop command cancels the wait."""
+        ...
+
+    def refresh_loras(self) -> None:
+        """A new file is visible at once."""
+        ...
+
+
+    """What `host/guard.py` remembers of a model; see there."""
+
+    fingerprints: dict[str, int] = field(default_factory=dict)

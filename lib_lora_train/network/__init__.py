@@ -1,0 +1,1 @@
+"""The adapter: where it attaches, what it computes, how it is saved."""

@@ -1,0 +1,1 @@
+"""The training itself: `trainer` is read from top to bottom, the rest are its parts."""
