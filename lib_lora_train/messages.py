@@ -8,7 +8,7 @@ nodes only, so it cannot translate "step 120 of 1600"; that is why the texts liv
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 DEFAULT_LANGUAGE = "en"
@@ -16,7 +16,7 @@ LANGUAGES = ("en", "zh-CN")
 _FOLDER = Path(__file__).parent / "locales"
 
 
-@lru_cache(maxsize=None)
+@cache
 def catalogue(language: str) -> dict[str, str | dict[str, str]]:
     """All entries of one language. Raises KeyError for a language that is not shipped, or a code defined twice."""
     if language not in LANGUAGES:

@@ -167,8 +167,3 @@ class Host(Protocol):
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
         ...
-
-
-    """What `host/guard.py` remembers of a model; see there."""
-
-    fingerprints: dict[str, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -54,7 +54,7 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-@lru_cache(maxsize=None)
+@cache
 def describe_group(group: str, table: type) -> tuple[Setting, ...]:
     """The settings of one group dataclass, in the order they are declared."""
     hints = typing.get_type_hints(table)
