@@ -1,0 +1,235 @@
+"""Runs the trainer on a machine without a WebUI: `python standalone.py demo --out out`.
+
+Makes .venv beside this file, installs what pyproject.toml and constraints/standalone.txt name, and hands over to
+lib_lora_train. A second start installs nothing. Standard library only; this file must load on Python 3.8, so that
+whoever starts it with the wrong Python is told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "installed.json"  # written last: without it the next start installs again
+RUNNING = VENV / "installing"  # there while pip runs: left behind by a killed one, which pip cannot repair
+CONSTRAINTS = ROOT / "constraints" / "standalone.txt"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+WHEELS = "https://download.pytorch.org/whl"
+USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
+
+  demo --out DIR   teach a new character to the small model in this repository and show the result
+  train ...        train a LoRA (kohya's flags, or --config_file FILE)
+  generate ...     draw a picture, with <lora:name:weight> in the prompt
+  info FILE        what a LoRA file holds
+  serve            the page in a browser (not there yet)
+  test [...]       run the tests; arguments go to pytest
+
+  --torch-index URL   where torch is installed from, such as https://download.pytorch.org/whl/rocm6.4
+  COMMAND --help      all options of a command
+"""
+
+
+class InstallError(Exception):
+    """One step of the installation failed; the text says which, and what to do."""
+
+
+def main(arguments: list[str]) -> int:
+    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+        print(
+            f"This needs Python 3.10, 3.11 or 3.12; {sys.executable or 'this'} is {platform.python_version()}. "
+            "Start it with one of those, as in: python3.11 standalone.py demo --out out",
+            file=sys.stderr,
+        )
+        return 2
+    index, words = take_torch_index(arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if words[0] == "serve":
+        print("The page is not there yet. Until it is: python standalone.py demo --out out, or train --help.")
+        return 2
+    testing = words[0] == "test"
+    try:
+        install({"standalone", "dev"} if testing else {"standalone"}, index)
+    except InstallError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if testing:
+        os.chdir(ROOT)
+        return hand_over([str(PYTHON), "-m", "pytest", *words[1:]])
+    return hand_over([str(PYTHON), "-m", "lib_lora_train", *words])
+
+
+def take_torch_index(arguments: list[str]) -> tuple[str, list[str]]:
+    """The value of a leading --torch-index (empty when not given), and the other words."""
+    if arguments and arguments[0].startswith("--torch-index="):
+        return arguments[0].split("=", 1)[1], arguments[1:]
+    if len(arguments) >= 2 and arguments[0] == "--torch-index":
+        return arguments[1], arguments[2:]
+    return "", arguments
+
+
+def install(extras: set[str], index: str) -> None:
+    """Brings .venv to what `extras` ask for; does nothing when the stamp says it is there. Raises InstallError."""
+    wanted = fingerprint()
+    stamp = read_stamp()
+    same_index = stamp is not None and index in ("", stamp["torch_index"])
+    if stamp and same_index and PYTHON.exists() and stamp["fingerprint"] == wanted and extras <= set(stamp["extras"]):
+        return
+    extras = extras | (set(stamp["extras"]) if stamp else set())
+    index = index or (stamp["torch_index"] if stamp else "")
+    STAMP.unlink(missing_ok=True)
+    print(f"Installing into {VENV.name} ({', '.join(sorted(extras))}); this is done once.", flush=True)
+    make_venv()
+    version = pinned("torch")
+    options = ["--index-url", index] if index else torch_options(version)
+    print(f"torch {version} from {options[1] if options else 'the package index that pip is set to'}", flush=True)
+    if stamp and not same_index:
+        options.append("--force-reinstall")  # the same version from elsewhere counts as installed for pip
+    pip("torch", [*options, f"torch=={version}"])
+    print("the other packages", flush=True)
+    pip("the packages", ["-c", str(CONSTRAINTS), "-e", f"{ROOT}[{','.join(sorted(extras))}]"])
+    if "dev" in extras:  # its own list asks for an old diffusers; only its U-Net is wanted
+        pip("the reference U-Net", ["--no-deps", f"stable-diffusion-sdkit=={pinned('stable-diffusion-sdkit')}"])
+    print(torch_and_device(), flush=True)
+    stamp = {"fingerprint": wanted, "extras": sorted(extras), "torch_index": index}
+    temporary = STAMP.with_suffix(".tmp")
+    temporary.write_text(json.dumps(stamp), encoding="utf-8")
+    temporary.replace(STAMP)
+
+
+def fingerprint() -> str:
+    """Changes whenever what has to be installed may have changed."""
+    content = (ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_stamp() -> dict | None:
+    """What was installed, or None when nothing was, or not to the end."""
+    try:
+        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) and {"fingerprint", "extras", "torch_index"} <= set(stamp) else None
+
+
+def make_venv() -> None:
+    """A virtual environment with a working pip; one that is there but broken is made anew."""
+    check = [str(PYTHON), "-c", "import pip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))"]
+    usable = PYTHON.exists() and not RUNNING.exists()
+    if usable and subprocess.run(check, capture_output=True, check=False).returncode == 0:
+        return
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise InstallError(
+            f"The virtual environment {VENV} could not be made; the reason stands above. "
+            "On Debian and Ubuntu the package python3-venv is needed. Then start again."
+        )
+
+
+def pip(what: str, arguments: list[str]) -> None:
+    """One pip call. Raises InstallError naming `what` when it fails."""
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    command = [str(PYTHON), "-m", "pip", "install", *quiet, "--disable-pip-version-check", *arguments]
+    RUNNING.touch()
+    failed = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode != 0
+    RUNNING.unlink()
+    if failed:
+        raise InstallError(
+            f"Installing {what} failed; pip's reason stands above. Check the connection and the free space, then "
+            "start again: it goes on from here. --torch-index URL names another source for torch."
+        )
+
+
+def pinned(package: str) -> str:
+    """The version that constraints/standalone.txt gives for `package`."""
+    found = re.search(rf"^{re.escape(package)}==([^\s;]+)", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise InstallError(f"{CONSTRAINTS} names no version of {package}.")
+    return found.group(1)
+
+
+def torch_options(version: str) -> list[str]:
+    """pip options that give the build of torch which fits this machine.
+
+    PyPI's torch is the right one on macOS and on Linux with an NVIDIA driver. On Windows it has no CUDA, on Linux
+    it brings gigabytes of it: there PyTorch's own index is used, when it answers and holds this version. It is an
+    extra index, so that a mirror set in pip's own configuration stays in use.
+    """
+    if sys.platform == "win32":
+        names = cuda_indexes() if nvidia() else []
+    elif sys.platform == "linux":
+        names = [] if nvidia() else ["cpu"]
+    else:
+        names = []
+    for name in names:
+        if index_has(f"{WHEELS}/{name}", version):
+            return ["--extra-index-url", f"{WHEELS}/{name}"]
+    return []
+
+
+def nvidia() -> bool:
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
+
+
+def cuda_indexes() -> list[str]:
+    """PyTorch's CUDA indexes, best first. CUDA 13 needs a driver from 580 on and a card from Turing (7.5) on."""
+    query = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        driver, capability = answer.splitlines()[0].split(",")
+        modern = int(driver.split(".")[0]) >= 580 and float(capability) >= 7.5
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        modern = False
+    return ["cu130", "cu128", "cu126"] if modern else ["cu126", "cu128"]
+
+
+def index_has(index: str, version: str) -> bool:
+    """Whether the package index answers within seconds and lists this version of torch."""
+    try:
+        with urllib.request.urlopen(f"{index}/torch/", timeout=8) as page:
+            return f"torch-{version}" in page.read().decode("utf-8", "replace")
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def torch_and_device() -> str:
+    """One line: which torch there is and what it will run on. Raises InstallError when it does not load."""
+    code = (
+        "import torch; m = getattr(torch.backends, 'mps', None); "
+        "d = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "
+        "'Apple GPU' if m and m.is_available() else 'CPU'; print(f'torch {torch.__version__} on {d}')"
+    )
+    shown = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=False)
+    if shown.returncode != 0:
+        reason = (shown.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        raise InstallError(f"torch was installed but does not load: {reason}. --torch-index URL names another build.")
+    return shown.stdout.strip()
+
+
+def hand_over(command: list[str]) -> int:
+    """Runs `command` in place of this process; on Windows, which cannot, as its child. Ctrl+C is the child's."""
+    if os.name != "nt":
+        sys.stdout.flush()
+        os.execv(command[0], command)
+    child = subprocess.Popen(command)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
