@@ -83,6 +83,10 @@ def ignore_events(event: Event) -> None:
     """For callers who do not listen."""
 
 
+class Stopped(Exception):  # noqa: N818 - not an error
+    """Work was cut short because `Commands.stopping` was set; the job ends as stopped, not as failed."""
+
+
 class Commands:
     """What a job is told while it runs; thread-safe. The work polls between steps and clears what it has done."""
 
