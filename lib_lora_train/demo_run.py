@@ -1,0 +1,210 @@
+"""The main job on a fresh machine: draw a new character, teach it to the demo checkpoint, show and judge the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL.Image import Image
+
+from demo.attributes import ATTRIBUTES, CHARACTER, FREE, NONE, TRAITS, Portrait
+from demo.character import SETTINGS, TRIGGER, eval_prompts, regularisation_set, training_set
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import atomic_path, write_json, write_text
+from lib_lora_train.host.base import GenerateRequest, HostPaths, Session
+from lib_lora_train.host.embedded import EmbeddedHost
+from lib_lora_train.preview.grid import draw_grid
+from lib_lora_train.preview.score import mean, share
+from lib_lora_train.settings import (
+    DatasetSettings,
+    LossSettings,
+    ModelSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    RunSettings,
+    TrainSettings,
+)
+from lib_lora_train.signals import Commands, EventSink, Stage, ignore_events
+from lib_lora_train.train.output import Output
+from lib_lora_train.train.trainer import TrainResult, train
+from lib_lora_train.vision.tagger import Tagger
+
+_ROOT = Path(__file__).parent.parent / "demo"
+CHECKPOINT = _ROOT / "checkpoint"
+JUDGE = _ROOT / "judge"
+_SIDE = 128
+_EPOCHS = 10
+_SEEDS = range(1000, 1016)
+_GRID_WEIGHTS = (0.0, 0.5, 0.75, 1.0)
+
+
+def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | None = None) -> Path:
+    """Does all of it below `out`; returns the report's path.
+
+    Raises UserError, for instance when a demo was already made there or was stopped on the way.
+    """
+    if not CHECKPOINT.is_dir():
+        raise UserError("demo.no_checkpoint", "demo/checkpoint")
+    if (out / "dataset").exists():
+        raise UserError("demo.exists", out.name)
+    commands = commands or Commands()
+    events(Stage("demo.stage_drawing"))
+    write_pictures(out)
+    host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
+    settings = demo_settings(out)
+    output = Output(loras=out / "loras", run=out / "run", name="demo")
+    result = train(host, settings, events, commands, output)
+    if result.outcome != "done" or result.lora is None:
+        raise UserError("demo.stopped", "demo", step=result.steps)
+    with host.session(commands, events) as session:
+        events(Stage("demo.stage_grid"))
+        grid = _write_grid(session, out, output, result.lora)
+        report = judge(session, result.lora, events)
+    report |= _facts(result, out, grid)
+    path = out / "report.json"
+    write_json(path, report)
+    return path
+
+
+def demo_settings(out: Path) -> TrainSettings:
+    """The settings of the demo's run."""
+    return TrainSettings(
+        model=ModelSettings(checkpoint=str(CHECKPOINT)),
+        dataset=DatasetSettings(
+            train_data_dir=str(out / "dataset"),
+            reg_data_dir=str(out / "regularization"),
+            resolution=str(_SIDE),
+            min_bucket_reso=_SIDE,
+            max_bucket_reso=_SIDE,
+            shuffle_caption=True,
+        ),
+        network=NetworkSettings(network_dim=SETTINGS.rank, network_alpha=SETTINGS.alpha),
+        optimizer=OptimizerSettings(
+            optimizer_args=[f"weight_decay={SETTINGS.weight_decay}"],
+            unet_lr=str(SETTINGS.unet_lr),
+            text_encoder_lr=str(SETTINGS.text_encoder_lr),
+            lr_scheduler=SETTINGS.scheduler,
+            lr_warmup_steps=SETTINGS.warmup_steps,
+        ),
+        loss=LossSettings(min_snr_gamma=SETTINGS.min_snr_gamma),
+        run=RunSettings(
+            output_dir=str(out / "loras"),
+            output_name="demo",
+            max_train_epochs=_EPOCHS,
+            train_batch_size=SETTINGS.batch_size,
+            mixed_precision="fp32",
+            save_every_n_epochs=2,
+            trigger_word=TRIGGER,
+            sample_prompts="\n".join(prompt for prompt, _ in eval_prompts()),
+            sample_every_n_epochs=5,
+            sample_at_first=True,
+            sample_cfg=SETTINGS.guidance,
+            sample_steps=SETTINGS.sample_steps,
+        ),
+    )
+
+
+def write_pictures(out: Path) -> None:
+    """The character's pictures and the ordinary ones, with captions, in kohya's folders."""
+    pictures = training_set()
+    # Half of each epoch is regularization; the repeats make the epochs' steps add up to the wanted number.
+    repeats = max(1, round(SETTINGS.steps * SETTINGS.batch_size / (2 * len(pictures) * _EPOCHS)))
+    _write_folder(out / "dataset" / f"{repeats}_{TRIGGER}", pictures)
+    _write_folder(out / "regularization" / "1_1girl", regularisation_set())
+
+
+def _write_folder(folder: Path, pictures: Sequence[tuple[Image, str]]) -> None:
+    for number, (image, caption) in enumerate(pictures, start=1):
+        with atomic_path(folder / f"{number:03d}.png") as temporary:
+            image.save(temporary, format="PNG")
+        write_text(folder / f"{number:03d}.txt", caption)
+
+
+def _request(prompt: str, seed: int, lora: Path, weight: float) -> GenerateRequest:
+    return GenerateRequest(
+        prompt=prompt,
+        width=_SIDE,
+        height=_SIDE,
+        steps=SETTINGS.sample_steps,
+        cfg_scale=SETTINGS.guidance,
+        seed=seed,
+        lora=lora,
+        weight=weight,
+    )
+
+
+def _write_grid(session: Session, out: Path, output: Output, final: Path) -> Path:
+    checkpoints = sorted(path for path in output.loras.glob("*.safetensors") if path != final)
+    prompt, _ = eval_prompts()[0]
+    files = [*checkpoints, final]
+    path = out / "grid.png"
+    image = draw_grid(session, _request(prompt, _SEEDS[0], final, 1.0), files, _GRID_WEIGHTS)
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+    return path
+
+
+def judge(session: Session, lora: Path, events: EventSink = ignore_events) -> dict[str, object]:
+    """What the second tagger sees in 64 pictures per column: with the LoRA, without, and without the trigger word."""
+    tagger = Tagger(JUDGE)
+    columns = {"with": (True, 1.0), "without": (True, 0.0), "leak": (False, 1.0)}
+    shown: dict[str, list[Portrait]] = {}
+    asked = [free for _, free in eval_prompts() for _ in _SEEDS]
+    for number, (name, (trigger, weight)) in enumerate(columns.items()):
+        events(Stage("demo.stage_judging", number, len(columns)))
+        requests = [_request(prompt, seed, lora, weight) for prompt, _ in eval_prompts(trigger) for seed in _SEEDS]
+        shown[name] = read_portraits(tagger, [drawn.image for drawn in session.generate(requests)])
+
+    def bound(name: str) -> dict[str, float]:
+        return mean([_share_of(portrait, CHARACTER, TRAITS) for portrait in shown[name]]).as_dict()
+
+    def free(name: str) -> dict[str, float]:
+        return mean(
+            [_share_of(portrait, wish, FREE) for portrait, wish in zip(shown[name], asked, strict=True)]
+        ).as_dict()
+
+    def each(name: str) -> dict[str, dict[str, float]]:
+        return {
+            trait: share([portrait[trait] == CHARACTER[trait] for portrait in shown[name]]).as_dict()
+            for trait in TRAITS
+        }
+
+    return {
+        "bound_with": bound("with"),
+        "bound_without": bound("without"),
+        "bound_each": each("with"),
+        "bound_all": share([_share_of(portrait, CHARACTER, TRAITS) == 1 for portrait in shown["with"]]).as_dict(),
+        "leak": bound("leak"),
+        "free_base": free("without"),
+        "free_with": free("with"),
+        "pictures_per_column": len(asked),
+    }
+
+
+def read_portraits(tagger: Tagger, images: Sequence[Image]) -> list[Portrait]:
+    """The likeliest value of every attribute; "none" where the tagger is sure of no other."""
+    column = {tag: index for index, tag in enumerate(tagger.tags)}
+    portraits = []
+    for row in tagger.probabilities(images):
+        portrait = {}
+        for attribute, values in ATTRIBUTES.items():
+            scores = {value: row[column[value]] for value in values if value != NONE}
+            best = max(scores, key=scores.__getitem__)
+            portrait[attribute] = best if NONE not in values or scores[best] >= 0.5 else NONE
+        portraits.append(portrait)
+    return portraits
+
+
+def _share_of(portrait: Portrait, wish: Portrait, attributes: Sequence[str]) -> float:
+    return sum(portrait[attribute] == wish[attribute] for attribute in attributes) / len(attributes)
+
+
+def _facts(result: TrainResult, out: Path, grid: Path) -> dict[str, object]:
+    return {
+        "train_seconds": round(result.seconds, 1),
+        "steps": result.steps,
+        "loss": round(result.loss, 5) if result.loss is not None else None,
+        "lora": result.lora.relative_to(out).as_posix() if result.lora else "",
+        "grid": grid.relative_to(out).as_posix(),
+        "trigger": TRIGGER,
+    }

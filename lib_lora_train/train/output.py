@@ -1,0 +1,71 @@
+"""Names and folders of what a run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import safe_name
+from lib_lora_train.settings import RunSettings
+
+LORA_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a run writes.
+
+    `loras` gets the LoRA files, `run` everything else (metrics, samples, state). Names are kohya's:
+    `name-000004` after epoch 4, `name-step00000120`, and `name` for the last one. A project numbers the last one
+    too (`numbered_final`), because the WebUI knows a LoRA by its base name alone and keeps showing old weights of a
+    name it has seen.
+    """
+
+    loras: Path
+    run: Path
+    name: str
+    numbered_final: bool = False
+
+    @classmethod
+    def from_settings(cls, run: RunSettings) -> Output:
+        """The command line's layout: everything in the output folder. Raises UserError for a bad name or folder."""
+        if not run.output_dir:
+            raise UserError("train.no_output_dir", "output_dir")
+        if safe_name(run.output_name) != run.output_name:
+            raise UserError("train.bad_name", "output_name", name=run.output_name, better=safe_name(run.output_name))
+        folder = Path(run.output_dir)
+        return cls(loras=folder, run=folder / f"{run.output_name}-run", name=run.output_name)
+
+    @property
+    def metrics(self) -> Path:
+        return self.run / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.run / "samples"
+
+    @property
+    def states(self) -> Path:
+        return self.run / "state"
+
+    def epoch_file(self, epoch: int) -> Path:
+        return self.loras / f"{self.name}-{epoch:06d}{LORA_SUFFIX}"
+
+    def step_file(self, step: int) -> Path:
+        return self.loras / f"{self.name}-step{step:08d}{LORA_SUFFIX}"
+
+    def final_file(self, epoch: int) -> Path:
+        return self.epoch_file(epoch) if self.numbered_final else self.loras / f"{self.name}{LORA_SUFFIX}"
+
+    def refuse_to_overwrite(self) -> None:
+        """Raises UserError("train.exists") when LoRA files of this name are there already."""
+        taken = [path for path in self.loras.glob("*" + LORA_SUFFIX) if self._is_ours(path.stem)]
+        if taken:
+            raise UserError("train.exists", "output_name", file=min(taken).name)
+
+    def _is_ours(self, stem: str) -> bool:
+        if stem == self.name:
+            return True
+        rest = stem.removeprefix(f"{self.name}-")
+        return rest != stem and rest.removeprefix("step").isdigit()

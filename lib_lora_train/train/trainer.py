@@ -1,0 +1,510 @@
+"""The training run, to be read from top to bottom: `Trainer.run`, then what it calls, in order.
+
+It knows neither page nor command line: it sends events, obeys commands, and sees the model through the host
+protocol. Nothing here keeps a random state; a run's position says it all (`train/state.py`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib_lora_train.dataset.batches import epoch_batches, make_batch
+from lib_lora_train.dataset.folders import Scan, scan_dataset
+from lib_lora_train.dataset.latents import LatentCache, cache_latents
+from lib_lora_train.draws import torch_generator
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import sweep_temporaries
+from lib_lora_train.host.base import BorrowedModel, BorrowRequest, Host, Session
+from lib_lora_train.network.files import load_lora, save_lora
+from lib_lora_train.network.metadata import build_metadata
+from lib_lora_train.network.network import AdapterNetwork
+from lib_lora_train.settings import TrainSettings
+from lib_lora_train.signals import Commands, EventSink, Log, Saved, Stage, ignore_events
+from lib_lora_train.train.limits import explain_out_of_memory
+from lib_lora_train.train.loss import check_loss_settings, sample_losses
+from lib_lora_train.train.meter import Meter
+from lib_lora_train.train.noise import NoiseSchedule, draw_noise, draw_timesteps
+from lib_lora_train.train.optimizers import (
+    eval_mode,
+    load_optimizer_state,
+    make_optimizer,
+    optimizer_state,
+    set_rates,
+    train_mode,
+)
+from lib_lora_train.train.output import Output
+from lib_lora_train.train.prompts import PromptEncoder, captions_change
+from lib_lora_train.train.sampling import draw_samples, read_sample_prompts
+from lib_lora_train.train.scaler import LossScaler
+from lib_lora_train.train.schedules import RateSchedule
+from lib_lora_train.train.state import Progress, TrainState, load_state
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended: "done" or "stopped"; a failure raises instead. `lora` is the last file written."""
+
+    outcome: str
+    lora: Path | None
+    state: Path | None
+    steps: int
+    epochs: int
+    seconds: float
+    loss: float | None
+
+
+def train(
+    host: Host,
+    settings: TrainSettings,
+    events: EventSink = ignore_events,
+    commands: Commands | None = None,
+    output: Output | None = None,
+) -> TrainResult:
+    """Trains one LoRA. Blocks until it is done or stopped.
+
+    Raises UserError for everything a user can put right: settings that contradict each other, no pictures, a
+    checkpoint that cannot be read, out of memory, numbers that are no longer finite, a disk that is full. The
+    host's model is as it was before, whatever happens.
+    """
+    return Trainer(host, settings, events, commands or Commands(), output or Output.from_settings(settings.run)).run()
+
+
+class Trainer:
+    """One run. The attributes set in `_set_up` live as long as one borrowing of the model."""
+
+    def __init__(
+        self, host: Host, settings: TrainSettings, events: EventSink, commands: Commands, output: Output
+    ) -> None:
+        self.host = host
+        self.settings = settings
+        self.events = events
+        self.commands = commands
+        self.output = output
+        self.caches: LatentCache | None = None
+        self.held: TrainState | None = None  # where to go on from: a resumed run, or this one after a pause
+        self.last_file: Path | None = None
+        self.last_state: Path | None = None
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self) -> TrainResult:
+        self._check()
+        self.scan = scan_dataset(self.settings.dataset, self.settings.loss.prior_loss_weight, self.events)
+        if self.settings.run.resume:
+            self.held = load_state(Path(self.settings.run.resume))
+        else:
+            self.output.refuse_to_overwrite()
+        self._prepare_folders()
+        outcome = "paused"
+        while outcome == "paused":
+            self._wait_while_paused()
+            with self.host.session(self.commands, self.events) as session, session.borrow(self._request()) as model:
+                outcome = self._train_on(session, model)
+        return self._result(outcome)
+
+    def _check(self) -> None:
+        """Refuses impossible settings before anything is loaded."""
+        network, run = self.settings.network, self.settings.run
+        check_loss_settings(self.settings.loss)
+        if network.network_train_unet_only and network.network_train_text_encoder_only:
+            raise UserError("train.nothing_trained", "network_train_text_encoder_only")
+        if not self.settings.model.checkpoint:
+            raise UserError("train.no_checkpoint", "checkpoint")
+        if run.resume and network.network_weights:
+            raise UserError("train.resume_and_weights", "network_weights")
+        self.prompts = read_sample_prompts(self.settings)
+        RateSchedule(self.settings.optimizer, total_steps=1)  # raises for a rate that cannot be read
+
+    def _prepare_folders(self) -> None:
+        for folder in (self.output.loras, self.output.run, self.output.states, self.output.samples):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
+            sweep_temporaries(folder)
+
+    def _wait_while_paused(self) -> None:
+        if self.commands.paused:
+            self.events(Stage("train.stage_paused", self.held.progress.step if self.held else 0))
+            self.commands.wait_while_paused()
+
+    def _request(self) -> BorrowRequest:
+        settings = self.settings
+        return BorrowRequest(
+            checkpoint=settings.model.checkpoint,
+            train_unet=not settings.network.network_train_text_encoder_only,
+            train_text_encoder=self._trains_text_encoder,
+            clip_skip=settings.model.clip_skip,
+            max_token_length=settings.model.max_token_length,
+            dtype=DTYPES[settings.run.mixed_precision],
+            checkpointed_blocks=settings.run.checkpointed_blocks or 0,
+            resolutions=tuple(self.scan.buckets),
+            prediction=settings.model.prediction,
+        )
+
+    @property
+    def _trains_text_encoder(self) -> bool:
+        return not self.settings.network.network_train_unet_only
+
+    # ------------------------------------------------------------------ one borrowing of the model
+
+    def _train_on(self, session: Session, model: BorrowedModel) -> str:
+        """Trains until the end, a stop or a pause; returns "done", "stopped" or "paused"."""
+        self.session, self.model = session, model
+        if self.caches is None:
+            self.caches = self._cache(model)
+        if self.commands.stopping:
+            return "stopped"
+        self._set_up(model)
+        try:
+            with self.network.attached(), explain_out_of_memory(self.settings, model, lambda: self.last_state):
+                self._restore()
+                if self.progress.step == 0 and self.progress.batch == 0:
+                    self._probe()
+                if self.settings.run.sample_at_first and self.progress.last_sample_step < 0:
+                    self._sample()
+                return self._loop()
+        finally:
+            self.meter.close()
+
+    def _cache(self, model: BorrowedModel) -> LatentCache:
+        disk = self.output.run / "latents" if self.settings.dataset.cache_latents_to_disk else None
+        return cache_latents(
+            self.scan,
+            self.settings.dataset,
+            model.encode_images,
+            model.latent_scale,
+            self.settings.run.seed,
+            vae_key=model.checkpoint.name,
+            disk_folder=disk,
+            events=self.events,
+            commands=self.commands,
+        )
+
+    def _set_up(self, model: BorrowedModel) -> None:
+        settings, run = self.settings, self.settings.run
+        self.progress = (
+            replace(self.held.progress)
+            if self.held
+            else Progress(session_id=str(uuid.uuid4().int >> 96), started_at=time.time())
+        )
+        self.schedule = NoiseSchedule(
+            model.alphas_cumprod, model.prediction, settings.loss.zero_terminal_snr, model.device
+        )
+        trained = [site for site in model.sites() if self._is_trained(site.component)]
+        start = load_lora(Path(settings.network.network_weights)) if settings.network.network_weights else None
+        self.network = AdapterNetwork(trained, settings.network, run.seed, start=start)
+        self.network.to(model.device)
+        self.steps_per_epoch = self._count_steps_per_epoch()
+        self.total_steps, self.total_epochs = self._count_steps()
+        self.rates = RateSchedule(settings.optimizer, self.total_steps)
+        groups = [
+            {"name": name, "params": parameters, "lr": self.rates.at(0)[name]}
+            for name, parameters in self.network.parameter_groups().items()
+        ]
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = make_optimizer(settings.optimizer, groups)
+        self.scaler = LossScaler(enabled=model.dtype == torch.float16)
+        self.encode = PromptEncoder(model, self._trains_text_encoder, remember=not captions_change(settings.dataset))
+        self.waiting_loss = torch.zeros((), device=model.device)
+        self.meter = Meter(
+            self.output.metrics,
+            run.logging_dir,
+            self.events,
+            self.progress,
+            (self.total_steps, self.total_epochs),
+            model.device,
+        )
+
+    def _is_trained(self, component: str) -> bool:
+        network = self.settings.network
+        if component == "unet":
+            return not network.network_train_text_encoder_only
+        return not network.network_train_unet_only
+
+    def _batches(self, epoch: int):
+        return epoch_batches(self.caches, self.settings.run.seed, epoch, self.settings.run.train_batch_size)
+
+    def _count_steps_per_epoch(self) -> int:
+        accumulation = self.settings.run.gradient_accumulation_steps
+        return -(-len(self._batches(0)) // accumulation)
+
+    def _count_steps(self) -> tuple[int, int]:
+        """Optimizer steps and epochs of the whole run. An epoch's last step may hold fewer batches, as in kohya's."""
+        run = self.settings.run
+        if run.max_train_epochs:
+            return run.max_train_epochs * self.steps_per_epoch, run.max_train_epochs
+        return run.max_train_steps, -(-run.max_train_steps // self.steps_per_epoch)
+
+    def _restore(self) -> None:
+        """Goes on from `held`: weights, optimizer, gradients that wait, scale. The position was taken in `_set_up`."""
+        state = self.held
+        if state is None:
+            return
+        self._check_identity(state)
+        self.network.load(state.network)
+        load_optimizer_state(self.optimizer, state.optimizer_tensors, state.optimizer_facts)
+        self.scaler.load(state.scaler)
+        named = self.network.named_parameters()
+        for key, gradient in state.gradients.items():
+            named[key].grad = gradient.to(named[key].device)
+        self.waiting_loss.fill_(state.progress.waiting_loss)
+        self.events(Log("train.resumed", {"step": self.progress.step, "epoch": self.progress.epoch}))
+
+    def _check_identity(self, state: TrainState) -> None:
+        """Raises UserError("state.other_run") naming the first setting that differs from the stopped run's."""
+        for name, value in self._identity().items():
+            if name in state.identity and state.identity[name] != value:
+                raise UserError("state.other_run", name, then=state.identity[name], now=value)
+
+    def _identity(self) -> dict[str, object]:
+        settings = self.settings
+        return {
+            "network_dim": self.network.dim,
+            "network_alpha": self.network.alpha,
+            "optimizer_type": settings.optimizer.optimizer_type,
+            "seed": settings.run.seed,
+            "train_batch_size": settings.run.train_batch_size,
+            "gradient_accumulation_steps": settings.run.gradient_accumulation_steps,
+            "resolution": settings.dataset.resolution,
+            "pictures": self.scan.digest(),
+            "parts": sorted(self.network.parameter_groups()),
+        }
+
+    def _probe(self) -> None:
+        """One forward and backward before step 1: an adapter without a gradient would train nothing, for hours."""
+        self.events(Stage("train.stage_probe"))
+        self.network.eval()
+        batches = self._batches(0)
+        self._forward_backward(batches[0], epoch=0, index=0)
+        self.network.train()
+        silent = [key for key in self.network.missing_gradients() if key not in self._unreached_by_clip_skip()]
+        self.optimizer.zero_grad(set_to_none=True)
+        self.waiting_loss.zero_()
+        if silent:
+            raise UserError("train.no_gradient", "network", count=len(silent), first=silent[0])
+
+    def _unreached_by_clip_skip(self) -> set[str]:
+        """Sites in layers of CLIP that clip skip leaves out; like kohya's they are in the file, untrained."""
+        layers = {
+            site.key: int(site.block.rsplit(".", 1)[1])
+            for site in self.network.sites
+            if site.component == "text_encoder"
+        }
+        last = max(layers.values(), default=0)
+        return {key for key, layer in layers.items() if layer > last + 1 - self.settings.model.clip_skip}
+
+    # ------------------------------------------------------------------ the loop
+
+    def _loop(self) -> str:
+        run, progress = self.settings.run, self.progress
+        self.events(Stage("train.stage_training", progress.step, self.total_steps))
+        train_mode(self.optimizer)
+        self.meter.restart_clock()
+        while progress.step < self.total_steps:
+            batches = self._batches(progress.epoch)
+            for index in range(progress.batch, len(batches)):
+                self._forward_backward(batches[index], progress.epoch, index)
+                progress.batch = index + 1
+                progress.accumulated += 1
+                if progress.accumulated == run.gradient_accumulation_steps or progress.batch == len(batches):
+                    self._optimizer_step()
+                    self._save_and_sample_by_step()
+                outcome = self._obey()
+                if outcome:
+                    return outcome
+                if progress.step >= self.total_steps:
+                    break
+            if progress.batch == len(batches):
+                progress.epoch += 1
+                progress.batch = 0
+                self._save_and_sample_by_epoch()
+        self._finish()
+        return "done"
+
+    def _forward_backward(self, showings, epoch: int, index: int) -> None:
+        """Adds one batch's gradients to those that wait."""
+        run, model = self.settings.run, self.model
+        batch = make_batch(showings, self.caches, self.settings.dataset, run.seed, epoch)
+        micro = epoch * self._batches_per_epoch() + index
+        noise = draw_noise(self.settings.loss, run.seed, micro, batch.latents.shape)
+        timesteps = draw_timesteps(self.settings.loss, run.seed, micro, len(batch.latents))
+        latents, noise, timesteps, weights = self._to_device(batch.latents, noise, timesteps, batch.loss_weights)
+        masks = None if batch.masks is None else batch.masks.to(model.device)
+        self.network.set_step(torch_generator(run.seed, "network dropout", micro))
+
+        cond = self.encode(batch.captions)
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        prediction = model.denoise(noisy, timesteps, cond, batch.size_ids)
+        target = self.schedule.target(latents, noise, timesteps)
+        losses = sample_losses(prediction, target, timesteps, self.schedule, self.settings.loss, masks, weights)
+        loss = losses.mean()
+        (loss * (self.scaler.scale / run.gradient_accumulation_steps)).backward()
+        self.waiting_loss += loss.detach()
+
+    def _batches_per_epoch(self) -> int:
+        return self.caches.batches_per_epoch(self.settings.run.train_batch_size)
+
+    def _to_device(self, *tensors: Tensor) -> Iterator[Tensor]:
+        return (tensor.to(self.model.device, non_blocking=True) for tensor in tensors)
+
+    def _optimizer_step(self) -> None:
+        progress = self.progress
+        rates = self.rates.at(progress.step)
+        set_rates(self.optimizer, rates)
+        self.scaler.unscale(self.parameters)
+        limit = self.settings.optimizer.max_grad_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        moves = self.scaler.allows_step(norm, progress.step + 1)
+        if moves:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        loss = self.waiting_loss / progress.accumulated
+        self.waiting_loss = torch.zeros_like(self.waiting_loss)
+        progress.accumulated = 0
+        self.meter.add(progress.step, progress.epoch + 1, loss, norm, rates, skipped=not moves)
+
+    # ------------------------------------------------------------------ between steps
+
+    def _obey(self) -> str:
+        """Carries out what was commanded since the last batch; returns an outcome when the loop must be left."""
+        commands = self.commands
+        if commands.take_save():
+            self._save_lora(self.output.step_file(self.progress.step))
+            self._save_state()
+        if commands.take_sample():
+            self._sample()
+        if commands.stopping:
+            if commands.saves_on_stop:
+                self._save_lora(self.output.step_file(self.progress.step))
+                self._save_state()
+            return "stopped"
+        if commands.paused:
+            self._save_state()
+            return "paused"
+        return ""
+
+    def _save_and_sample_by_step(self) -> None:
+        run, step = self.settings.run, self.progress.step
+        if step >= self.total_steps:
+            return
+        if run.save_every_n_steps and step % run.save_every_n_steps == 0:
+            self._save_lora(self.output.step_file(step))
+            self._save_state()
+        if run.sample_every_n_steps and step % run.sample_every_n_steps == 0:
+            self._sample()
+
+    def _save_and_sample_by_epoch(self) -> None:
+        run, epoch = self.settings.run, self.progress.epoch
+        if self.progress.step >= self.total_steps:
+            return
+        if run.save_every_n_epochs and epoch % run.save_every_n_epochs == 0:
+            self._save_lora(self.output.epoch_file(epoch))
+            self._save_state()
+        if run.sample_every_n_epochs and epoch % run.sample_every_n_epochs == 0:
+            self._sample()
+
+    def _finish(self) -> None:
+        self._save_lora(self.output.final_file(self.progress.epoch), final=True)
+        self._save_state()
+        if self.prompts and self.progress.last_sample_step != self.progress.step:
+            self._sample()
+
+    def _save_lora(self, path: Path, final: bool = False) -> None:
+        """Writes the LoRA; what is not finite never gets that far. Older ones go when only the last n are kept."""
+        self.meter.read()
+        eval_mode(self.optimizer)
+        metadata = build_metadata(self._facts(path.stem))
+        save_lora(path, self.network.state_dict(), metadata, DTYPES[self.settings.run.save_precision])
+        train_mode(self.optimizer)
+        self.last_file = path
+        self._forget_old_files(path.name, final)
+        self.events(Saved(path=path, step=self.progress.step, epoch=self.progress.epoch, final=final))
+        self.meter.restart_clock()
+
+    def _forget_old_files(self, name: str, final: bool) -> None:
+        checkpoints = self.progress.checkpoints
+        if name not in checkpoints:
+            checkpoints.append(name)
+        keep = self.settings.run.save_last_n
+        if not keep or final:
+            return
+        for old in checkpoints[:-keep]:
+            (self.output.loras / old).unlink(missing_ok=True)
+            checkpoints.remove(old)
+
+    def _save_state(self) -> None:
+        self.meter.read()
+        self.held = self._state()
+        if self.settings.run.save_state:
+            self.last_state = self.held.save(self.output.states)
+        self.meter.restart_clock()
+
+    def _state(self) -> TrainState:
+        self.progress.waiting_loss = float(self.waiting_loss)
+        tensors, facts = optimizer_state(self.optimizer)
+        named = self.network.named_parameters()
+        return TrainState(
+            progress=replace(self.progress, checkpoints=list(self.progress.checkpoints)),
+            network=_to_cpu(self.network.state_dict()),
+            gradients=_to_cpu({key: value.grad for key, value in named.items() if value.grad is not None}),
+            optimizer_tensors=_to_cpu(tensors),
+            optimizer_facts=facts,
+            scaler=self.scaler.state(),
+            identity=self._identity(),
+        )
+
+    def _sample(self) -> None:
+        """Draws the sample prompts; a sample that fails is said and does not end the run."""
+        if not self.prompts:
+            return
+        self.meter.read()
+        eval_mode(self.optimizer)
+        self.network.eval()
+        try:
+            draw_samples(
+                self.session,
+                self.network,
+                self.prompts,
+                self.settings.model.clip_skip,
+                self.output.samples,
+                self.progress.step,
+                self.events,
+            )
+        except UserError as error:
+            self.events(Log("train.sample_failed", {"reason": error.sentence()}, level="warning"))
+        finally:
+            self.network.train()
+            train_mode(self.optimizer)
+        self.progress.last_sample_step = self.progress.step
+        self.meter.restart_clock()
+
+    # ------------------------------------------------------------------ what is said of it
+
+    def _result(self, outcome: str) -> TrainResult:
+        progress = self.progress
+        return TrainResult(
+            outcome=outcome,
+            lora=self.last_file,
+            state=self.last_state,
+            steps=progress.step,
+            epochs=progress.epoch,
+            seconds=progress.elapsed,
+            loss=progress.loss_smoothed,
+        )
+
+
+def _to_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, so that a state held in memory does not follow the training."""
+    return {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
