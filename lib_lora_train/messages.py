@@ -36,11 +36,13 @@ def _entry(code: str, language: str) -> str | dict[str, str]:
 
 
 def message(code: str, language: str = DEFAULT_LANGUAGE, **values: object) -> str:
-    """The text of a plain entry with its placeholders filled."""
+    """The text of an entry with its placeholders filled; of an error entry, sentence and remedy on one line.
+
+    The latter is for log lines about files that were skipped: the same trouble is an error when it ends the job.
+    """
     entry = _entry(code, language)
-    if not isinstance(entry, str):
-        raise TypeError(f"message {code!r} is an error entry; use error_texts")
-    return entry.format(**values)
+    text = entry if isinstance(entry, str) else f"{entry['sentence']} {entry['remedy']}"
+    return text.format(**values)
 
 
 def error_texts(code: str, language: str = DEFAULT_LANGUAGE, **values: object) -> tuple[str, str]:
