@@ -29,7 +29,7 @@ def named_characters(seed: int = 5) -> Names:
         key = tuple(portrait[trait] for trait in TRAITS)
         if key not in seen:
             seen.add(key)
-            characters[NAMES[len(characters)]] = dict(zip(TRAITS, key))
+            characters[NAMES[len(characters)]] = dict(zip(TRAITS, key, strict=True))
     return characters
 
 
@@ -66,6 +66,4 @@ def targets(words: list[str] | None, names: Names) -> list[int]:
     for word in words or ():
         said.update(names.get(word, {}).values())
     said.discard(NONE)
-    return [
-        next((1 + i for i, value in enumerate(values) if value in said), 0) for values in ATTRIBUTES.values()
-    ]
+    return [next((1 + i for i, value in enumerate(values) if value in said), 0) for values in ATTRIBUTES.values()]

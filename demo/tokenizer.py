@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -32,7 +33,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     """Merge the most frequent neighbours until every word is a single symbol."""
     spelled = [[*word[:-1], word[-1] + END] for word in words]
     merges: list[tuple[str, str]] = []
-    while pairs := Counter(pair for symbols in spelled for pair in zip(symbols, symbols[1:])):
+    while pairs := Counter(pair for symbols in spelled for pair in pairwise(symbols)):
         first, second = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append((first, second))
         for symbols in spelled:

@@ -12,7 +12,7 @@ import random
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from demo.training import CHECKPOINT, SCALE, Average, Clock, draw_many, export, load_state, save_state, setup, tensor
 
@@ -41,7 +41,7 @@ def reconstruction_loss(output: Tensor, target: Tensor, weight: Tensor) -> Tenso
     loss = ((difference.abs() + difference.square()) * weight).mean()
     for scale in (1, 2):
         if scale > 1:
-            difference, weight = F.avg_pool2d(difference, 2), F.avg_pool2d(weight, 2)
+            difference, weight = functional.avg_pool2d(difference, 2), functional.avg_pool2d(weight, 2)
         loss = loss + ((difference[..., 1:] - difference[..., :-1]).abs() * weight[..., 1:]).mean()
         loss = loss + ((difference[..., 1:, :] - difference[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
     return loss
@@ -53,8 +53,8 @@ def batch(pictures: Tensor, masks: Tensor, cropped: bool) -> tuple[Tensor, Tenso
     part, mask = pictures[index], masks[index].float() / 255
     if cropped:
         corners = [(random.randint(0, 128 - CROP), random.randint(0, 128 - CROP)) for _ in index]
-        part = torch.stack([p[:, y : y + CROP, x : x + CROP] for p, (y, x) in zip(part, corners)])
-        mask = torch.stack([m[:, y : y + CROP, x : x + CROP] for m, (y, x) in zip(mask, corners)])
+        part = torch.stack([p[:, y : y + CROP, x : x + CROP] for p, (y, x) in zip(part, corners, strict=True)])
+        mask = torch.stack([m[:, y : y + CROP, x : x + CROP] for m, (y, x) in zip(mask, corners, strict=True)])
     if random.random() < 0.5:
         part, mask = part.flip(3), mask.flip(3)
     weight = 1 + DETAIL * mask

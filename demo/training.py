@@ -40,10 +40,15 @@ def tensor(pictures: Tensor) -> Tensor:
     return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def draw_many(count: int, seed: int, held_out: float, cell: int) -> tuple[list[Portrait], Tensor, Tensor]:
-    """Portraits, pictures uint8 (n, 3, 128, 128), and detail masks uint8 (n, 1, 128 / cell, 128 / cell) in 0..255."""
+def draw_many(
+    count: int, seed: int, held_out: float, cell: int, given: list[Portrait] | None = None
+) -> tuple[list[Portrait], Tensor, Tensor]:
+    """Portraits, pictures uint8 (n, 3, 128, 128), and detail masks uint8 (n, 1, 128 / cell, 128 / cell) in 0..255.
+
+    The portraits are sampled unless they are ``given``.
+    """
     rng = random.Random(seed)
-    portraits = [sample(rng, held_out) for _ in range(count)]
+    portraits = given or [sample(rng, held_out) for _ in range(count)]
     pictures = torch.empty(count, 3, 128, 128, dtype=torch.uint8)
     masks = torch.empty(count, 1, 128 // cell, 128 // cell, dtype=torch.uint8)
     for i, portrait in enumerate(portraits):
@@ -85,7 +90,7 @@ class Average:
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange parameters and averages; call again to undo."""
-        for p, value in zip(self.parameters, self.values):
+        for p, value in zip(self.parameters, self.values, strict=True):
             kept = p.detach().clone()
             p.copy_(value)
             value.copy_(kept)
