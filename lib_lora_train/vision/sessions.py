@@ -30,6 +30,7 @@ def open_session(model: Path, threads: int | None = None) -> InferenceSession:
     if not model.is_file():
         raise UserError("onnx.missing_file", model.name)
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
@@ -38,5 +39,12 @@ def open_session(model: Path, threads: int | None = None) -> InferenceSession:
     providers = [name for name in PREFERRED_PROVIDERS if name in available]
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=providers)
-    except (RuntimeError, ValueError) as error:  # every error class of onnxruntime derives from RuntimeError
+    except (
+        errors.Fail,
+        errors.InvalidArgument,
+        errors.InvalidGraph,
+        errors.InvalidProtobuf,
+        errors.NotImplemented,
+        errors.RuntimeException,
+    ) as error:
         raise UserError("onnx.unreadable", model.name) from error
