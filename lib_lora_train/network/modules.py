@@ -48,7 +48,7 @@ class Adapter:
     def __init__(self, site: Site, rank: int, alpha: float, state: NetworkState, seed: int) -> None:
         self.site = site
         self.rank = rank
-        self.alpha = float(alpha)
+        self.set_alpha(alpha)
         self.state = state
         self.hook: AdaptedForward | None = None
         kernel = (1, 1) if site.kind == "conv" else ()
@@ -58,6 +58,10 @@ class Adapter:
         up = torch.zeros((site.out_features, rank, *kernel), dtype=torch.float32, device="cpu")
         self.lora_down = nn.Parameter(down)
         self.lora_up = nn.Parameter(up)
+
+    def set_alpha(self, alpha: float) -> None:
+        """Rounded to fp32, the precision it has in files, so that reading it back changes nothing."""
+        self.alpha = torch.tensor(alpha, dtype=torch.float32, device="cpu").item()
 
     @property
     def scale(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +18,30 @@ COMPONENTS = ("text_encoder", "unet")
 _PARTS = ("alpha", "lora_down.weight", "lora_up.weight")
 
 
+class StartFile(Protocol):
+    """What a network needs of the LoRA file it starts from; `files.LoraFile` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, float]]: ...
+
+
 class AdapterNetwork:
     """One adapter for each site, in the order of the sites, which is kohya's.
 
-    `sizes` gives (rank, alpha) by key, as `sizes_of` reads them from a file; sites it does not name get no adapter.
-    Without it every site has the rank and alpha of the settings. The start weights follow from (`seed`, key) alone.
-    Raises UserError("network.nothing_to_train") when the settings leave no site.
+    The start weights follow from (`seed`, key) alone, or are those of the file `start`. With `dim_from_weights` in
+    the settings, rank and alpha are the file's as well, for each adapter its own, and sites the file does not name
+    get none; otherwise every site has the settings' rank. Raises UserError("network.nothing_to_train") when this
+    leaves no site, and the errors of `load` for a file that does not fit.
     """
 
     def __init__(
-        self,
-        sites: Sequence[Site],
-        settings: NetworkSettings,
-        seed: int,
-        sizes: Mapping[str, tuple[int, float]] | None = None,
+        self, sites: Sequence[Site], settings: NetworkSettings, seed: int, start: StartFile | None = None
     ) -> None:
         left_out = set()
         if settings.network_train_unet_only:
@@ -38,6 +49,7 @@ class AdapterNetwork:
         if settings.network_train_text_encoder_only:
             left_out.add("unet")
         self.state = NetworkState(settings.network_dropout, settings.rank_dropout, settings.module_dropout)
+        sizes = start.sizes if start is not None and settings.dim_from_weights else None
         self.adapters: dict[str, Adapter] = {}
         for site in sites:
             if site.component in left_out or (sizes is not None and site.key not in sizes):
@@ -46,6 +58,25 @@ class AdapterNetwork:
             self.adapters[site.key] = Adapter(site, rank, alpha, self.state, seed)
         if not self.adapters:
             raise UserError("network.nothing_to_train", "network_train_unet_only")
+        if start is not None:
+            self.load(start.tensors, start.name)
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites that have an adapter."""
+        return [adapter.site for adapter in self.adapters.values()]
+
+    @property
+    def dim(self) -> int | None:
+        """The rank, None when adapters differ in it."""
+        ranks = {adapter.rank for adapter in self.adapters.values()}
+        return ranks.pop() if len(ranks) == 1 else None
+
+    @property
+    def alpha(self) -> float | None:
+        """The alpha, None when adapters differ in it."""
+        alphas = {adapter.alpha for adapter in self.adapters.values()}
+        return alphas.pop() if len(alphas) == 1 else None
 
     @property
     def multiplier(self) -> float:
@@ -59,6 +90,10 @@ class AdapterNetwork:
     def train(self, training: bool = True) -> None:
         """Dropout acts in training mode only."""
         self.state.training = training
+
+    def eval(self) -> None:
+        """Dropout off, as for pictures."""
+        self.train(False)
 
     def set_step(self, generator: torch.Generator) -> None:
         """Draws the seed of this step's dropout masks; to be called before each forward pass that trains."""
@@ -105,9 +140,15 @@ class AdapterNetwork:
                 parameter.grad.data = parameter.grad.data.to(device)
         return self
 
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """All trained tensors under their names in a file, in a fixed order."""
+        return {
+            f"{key}.{part}": _weight(adapter, part) for key, adapter in self.adapters.items() for part in _PARTS[1:]
+        }
+
     def parameters(self) -> list[nn.Parameter]:
-        """All trained tensors in a fixed order."""
-        return [weight for adapter in self.adapters.values() for weight in (adapter.lora_down, adapter.lora_up)]
+        """All trained tensors in the order of `named_parameters`."""
+        return list(self.named_parameters().values())
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trained tensors by component, text encoder first; components without adapters are left out."""
@@ -154,31 +195,26 @@ class AdapterNetwork:
         known = {f"{key}.{part}" for key in self.adapters for part in _PARTS}
         if foreign := [name for name in tensors if name not in known]:
             raise UserError("network.unknown_keys", where, count=len(foreign), first=foreign[0])
-        needed = [f"{key}.{part}" for key in self.adapters for part in _PARTS[1:]]
+        needed = self.named_parameters()
         if absent := [name for name in needed if name not in tensors]:
             raise UserError("network.missing_keys", where, count=len(absent), first=absent[0])
-        for name in needed:
-            key, part = name.split(".", 1)
-            weight = _weight(self.adapters[key], part)
-            _check_shape(name, tensors[name], weight, self.adapters[key].rank, where)
+        for name, weight in needed.items():
+            _check_shape(name, tensors[name], weight, where)
         with torch.no_grad():
-            for name in needed:
-                key, part = name.split(".", 1)
-                weight = _weight(self.adapters[key], part)
+            for name, weight in needed.items():
                 weight.copy_(tensors[name].reshape(weight.shape))
-        for key, adapter in self.adapters.items():
-            alpha = tensors.get(f"{key}.alpha")
-            adapter.alpha = float(adapter.rank if alpha is None else alpha)
+        for key, (_, alpha) in sizes_of(tensors).items():
+            self.adapters[key].set_alpha(alpha)
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, float]]:
-    """(rank, alpha) of each adapter in a file's tensors; a missing alpha is the rank, as in kohya's oldest files."""
+    """(rank, alpha) of each adapter in a file's tensors; an alpha that is missing or 0 means the rank, as at kohya's."""
     sizes = {}
     for name, tensor in tensors.items():
         key, _, part = name.partition(".")
         if part == "lora_down.weight":
             rank = tensor.shape[0]
-            sizes[key] = (rank, float(tensors.get(f"{key}.alpha", rank)))
+            sizes[key] = (rank, float(tensors.get(f"{key}.alpha", 0)) or float(rank))
     return sizes
 
 
@@ -186,13 +222,14 @@ def _weight(adapter: Adapter, part: str) -> nn.Parameter:
     return adapter.lora_down if part == "lora_down.weight" else adapter.lora_up
 
 
-def _check_shape(name: str, tensor: Tensor, weight: Tensor, rank: int, where: str) -> None:
+def _check_shape(name: str, tensor: Tensor, weight: Tensor, where: str) -> None:
     """Same matrix, whether or not it is written with the two sides of a 1x1 kernel."""
     shape = tuple(tensor.shape)
-    if len(shape) in (2, 4) and shape[:2] == tuple(weight.shape[:2]) and all(side == 1 for side in shape[2:]):
-        return
     if len(shape) in (2, 4):
-        found = shape[0] if name.endswith("lora_down.weight") else shape[1]
+        if shape[:2] == tuple(weight.shape[:2]) and all(side == 1 for side in shape[2:]):
+            return
+        side = 0 if name.endswith("lora_down.weight") else 1
+        found, rank = shape[side], weight.shape[side]
         if found != rank:
             raise UserError("network.rank_differs", where, name=name, found=found, rank=rank)
     expected = "x".join(map(str, weight.shape))
