@@ -1,0 +1,263 @@
+"""Long work: one job runs, the others wait in line; all of it can be watched, told things, and read from disk.
+
+Faces hold a `Registry`. A job's work runs in a thread of its own, so that closing a page, reloading it or losing
+the connection changes nothing. What a job is and what it said also stands in its folder (`job_files.py`), where
+another process can read it, and where a job that died is recognised.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from lib_lora_train.errors import UserError
+from lib_lora_train.job_files import EventLog, FolderLock, JobRecord, read_job, write_record
+from lib_lora_train.signals import Commands, Event, EventSink, Log
+
+LOGGER = logging.getLogger("lib_lora_train.jobs")
+MAX_WAITING = 8
+OUTCOMES = ("done", "stopped")  # what work may return; "failed" and "interrupted" it cannot say itself
+
+Work = Callable[[EventSink, Commands], str]
+
+
+class Subscription:
+    """Events of one job from now on, for one reader. A reader that falls far behind loses the oldest."""
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def get(self, timeout: float | None = None) -> Event | None:
+        """The next event; None when the job has ended and all was read, or after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or self._closed, timeout)
+            return self._events.popleft() if self._events else None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left to read and nothing more will come."""
+        with self._changed:
+            return self._closed and not self._events
+
+    def put(self, event: Event) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Job:
+    """One piece of work and its folder. `commands` is how it is told to stop, save, sample, pause and go on."""
+
+    def __init__(self, title: str, folder: Path, work: Work, owner: str, lock: FolderLock, attempt: int) -> None:
+        self.id = secrets.token_hex(8)
+        self.title = title
+        self.folder = folder
+        self.work = work
+        self.owner = owner
+        self.commands = Commands()
+        self.finished = threading.Event()
+        self.lock = lock
+        self.record = JobRecord(id=self.id, title=title, owner=owner, attempt=attempt, created=time.time())
+        self._guard = threading.Lock()
+        self._subscriptions: list[Subscription] = []
+        self._log = EventLog(folder)
+
+    @property
+    def state(self) -> str:
+        """queued, running, done, stopped or failed."""
+        return self.record.state
+
+    def subscribe(self) -> Subscription:
+        subscription = Subscription()
+        with self._guard:
+            self._subscriptions.append(subscription)
+            if self.finished.is_set():
+                subscription.close()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        with self._guard:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+        subscription.close()
+
+    def send(self, event: Event) -> None:
+        """To every subscriber and to the disk; a full disk ends the recording, not the work."""
+        with self._guard:
+            readers = list(self._subscriptions)
+        problem = self._log.append(event)
+        for subscription in readers:
+            subscription.put(event)
+            if problem is not None:
+                subscription.put(Log("job.log_lost", {"reason": problem}, "warning"))
+
+    def move(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
+        """Notes a new state in memory, then on disk. Raises nothing: the state counts even if the disk is full."""
+        now = time.time()
+        started = now if state == "running" else self.record.started
+        ended = now if state in ("done", "stopped", "failed") else None
+        self.record = replace(self.record, state=state, place=place, error=error, started=started, ended=ended)
+        try:
+            write_record(self.folder, self.record)
+        except UserError as problem:
+            LOGGER.warning("job %s: %s", self.id, problem)
+
+    def close(self) -> None:
+        """After the last event: lets go of the folder and wakes everyone who waits."""
+        self._log.close()
+        self.lock.release()
+        with self._guard:
+            self.finished.set()
+            for subscription in self._subscriptions:
+                subscription.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """True once the job has ended."""
+        return self.finished.wait(timeout)
+
+
+class Registry:
+    """The jobs of one process. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        self._running: Job | None = None
+        self._waiting: list[Job] = []
+        self._ended: deque[Job] = deque(maxlen=100)
+        self._closing = False
+
+    def start(self, title: str, folder: Path, work: Work, owner: str = "") -> Job:
+        """Runs `work(events, commands)` now, or when those before it have ended.
+
+        `folder` is the job's own, and is made when missing; one whose job has ended or died may be used again, to
+        resume. Raises UserError: job.queue_full, job.busy when the folder's job is waiting or running, here or in
+        another process, job.damaged, file.write.
+        """
+        with self._guard:
+            if self._closing or len(self._waiting) >= MAX_WAITING:
+                raise UserError("job.queue_full", title, waiting=len(self._waiting))
+            before = read_job(folder)
+            lock = FolderLock.take(folder)
+            if lock is None:
+                raise UserError("job.busy", folder.name)
+            job = Job(title, folder, work, owner, lock, attempt=before.attempt + 1 if before else 1)
+            try:
+                write_record(folder, job.record)
+            except UserError:
+                job.close()
+                raise
+            if self._running is None:
+                self._run(job)
+            else:
+                self._waiting.append(job)
+                job.move("queued", place=len(self._waiting))
+            return job
+
+    def running(self) -> Job | None:
+        with self._guard:
+            return self._running
+
+    def waiting(self) -> list[Job]:
+        """In the order in which they will run."""
+        with self._guard:
+            return list(self._waiting)
+
+    def find(self, job_id: str) -> Job:
+        """Raises UserError("job.unknown")."""
+        with self._guard:
+            for job in (self._running, *self._waiting, *self._ended):
+                if job is not None and job.id == job_id:
+                    return job
+        raise UserError("job.unknown", job_id)
+
+    def stop(self, job: Job, save: bool = False) -> None:
+        """Ends a running job, or takes a waiting one out of the line."""
+        with self._guard:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.move("stopped")
+                self._ended.append(job)
+                job.close()
+                self._renumber()
+                return
+        if save:
+            job.commands.stop_and_save()
+        else:
+            job.commands.stop()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Takes no more jobs, stops all, and waits for the running one; True when it has ended."""
+        with self._guard:
+            self._closing = True
+            waiting, running = list(self._waiting), self._running
+        for job in waiting:
+            self.stop(job)
+        if running is None:
+            return True
+        self.stop(running)
+        return running.wait(timeout)
+
+    def _run(self, job: Job) -> None:
+        self._running = job
+        job.move("running")
+        threading.Thread(target=self._work, args=(job,), name=f"job-{job.id}", daemon=True).start()
+
+    def _work(self, job: Job) -> None:
+        with _Boundary(job):
+            outcome = job.work(job.send, job.commands)
+            if outcome not in OUTCOMES:
+                raise ValueError(f"a job's work returns one of {OUTCOMES}, not {outcome!r}")
+            job.move(outcome)
+        with self._guard:
+            self._ended.append(job)
+            self._running = None
+            job.close()
+            if self._waiting:
+                self._run(self._waiting.pop(0))
+                self._renumber()
+
+    def _renumber(self) -> None:
+        for place, job in enumerate(self._waiting, start=1):
+            if job.record.place != place:
+                job.move("queued", place=place)
+
+
+class _Boundary:
+    """Where work ends, however it ends: an error becomes the job's state and goes no further.
+
+    The user reads a UserError's words; of anything else they read that it happened, and the log has the trace.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return True
+        if isinstance(error, UserError):
+            shown = error
+        else:
+            LOGGER.error("job %s (%s) failed", self._job.id, self._job.title, exc_info=(kind, error, trace))
+            shown = UserError("job.failed", self._job.title, kind=type(error).__name__)
+        self._job.send(Log("job.ended_by_error", {"error": shown.text()}, "error"))
+        self._job.move("failed", error=shown.as_dict())
+        return True

@@ -1,0 +1,8 @@
+"""Command line arguments of the WebUI that belong to this extension. Runs before torch: argparse alone."""
+
+import argparse
+
+
+def preload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lora-train-dir", type=str, default=None, help="folder of the LoRA training projects")
+    parser.add_argument("--lora-train-offline", action="store_true", help="LoRA training never uses the network")
