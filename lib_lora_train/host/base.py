@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from PIL.Image import Image
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from lib_lora_train.network.sites import Site
 from lib_lora_train.signals import Commands, EventSink
+
+if TYPE_CHECKING:
+    from lib_lora_train.network.network import AdapterNetwork
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One picture to draw. `lora` is a file; `weight` 0 draws without it."""
+    """One picture to draw. `lora` is a file; `weight` 0 draws without it.
+
+    `checkpoint` is that to draw with, by name or path; empty is the borrowed one, else the one that is loaded.
+    """
 
     prompt: str
     negative_prompt: str = ""
@@ -71,6 +77,7 @@ class GenerateRequest:
     clip_skip: int = 1
     lora: Path | None = None
     weight: float = 1.0
+    checkpoint: str = ""
 
 
 @dataclass
@@ -108,9 +115,7 @@ class BorrowedModel(Protocol):
         """Tokens of a prompt, start and end marks not counted."""
         ...
 
-    def denoise(
-        self, noisy: Tensor, timesteps: Tensor, cond: Conditioning, size_ids: Tensor | None = None
-    ) -> Tensor:
+    def denoise(self, noisy: Tensor, timesteps: Tensor, cond: Conditioning, size_ids: Tensor | None = None) -> Tensor:
         """The U-Net's prediction, in its own dtype.
 
         `noisy` is (batch, 4, height/8, width/8), `timesteps` (batch,) int64. `size_ids` is (batch, 6) for SDXL:
@@ -134,8 +139,13 @@ class Session(Protocol):
         """The model, exactly as it was again afterwards, on every exit path."""
         ...
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Generated]:
-        """Pictures, drawn by the host's own pipeline. Draws nothing from torch's global generators' state for good."""
+    def generate(self, requests: Sequence[GenerateRequest], network: AdapterNetwork | None = None) -> list[Generated]:
+        """Pictures in the order of the requests, drawn by the host's own pipeline.
+
+        A request's `lora` file is on at its `weight`, and no other adapter. `network` is one that is in training and
+        attached to the borrowed model: it is on, at the request's weight, for requests without a file. Torch's global
+        random state is as it was afterwards. Raises Stopped when a stop command comes meanwhile.
+        """
         ...
 
 
@@ -161,7 +171,7 @@ class Host(Protocol):
     def session(
         self, commands: Commands | None = None, events: EventSink | None = None
     ) -> AbstractContextManager[Session]:
-        """Takes the host's lock once. While it waits, `events` is told and a stop command cancels the wait."""
+        """Takes the host's lock once. While it waits, `events` is told; a stop command then raises Stopped."""
         ...
 
     def refresh_loras(self) -> None:

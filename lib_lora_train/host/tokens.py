@@ -1,0 +1,138 @@
+"""CLIP's vocabulary wherever it can be had, and captions as rows of token numbers."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+CHUNK = 75  # tokens that CLIP reads at once, start and end marks not counted
+CLIP_REPOSITORY = "openai/clip-vit-large-patch14"
+CLIP_VOCABULARY = 49408
+_FILES = ("vocab.json", "merges.txt")
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+
+
+def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str) -> CLIPTokenizer:
+    """From the first of `folders` that holds one, else from an installed open_clip, else from the hub's cache.
+
+    `vocabulary` is the number of rows of the text encoder's table. Only CLIP's own vocabulary can be found outside
+    the checkpoint. Raises UserError("host.tokenizer_missing", "host.tokenizer_size").
+    """
+    for folder in folders:
+        if all((folder / name).is_file() for name in _FILES):
+            return _checked(_from_folder(folder), vocabulary, where)
+    if vocabulary != CLIP_VOCABULARY:
+        raise UserError("host.tokenizer_own", where, count=vocabulary)
+    bpe = _open_clip_file()
+    if bpe is not None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            unpack_open_clip(bpe, folder)
+            return _checked(_from_folder(folder), vocabulary, where)
+    return _checked(_from_folder(_hub_folder(where)), vocabulary, where)
+
+
+def _from_folder(folder: Path) -> CLIPTokenizer:
+    from transformers import CLIPTokenizer
+
+    # Built from the two files alone: the marks and the length are the same for every SD1.x model.
+    return CLIPTokenizer(
+        str(folder / "vocab.json"),
+        str(folder / "merges.txt"),
+        unk_token=_END,
+        bos_token=_START,
+        eos_token=_END,
+        pad_token=_END,
+        model_max_length=CHUNK + 2,
+    )
+
+
+def _checked(tokenizer: CLIPTokenizer, vocabulary: int, where: str) -> CLIPTokenizer:
+    if len(tokenizer) > vocabulary:
+        raise UserError("host.tokenizer_size", where, tokens=len(tokenizer), rows=vocabulary)
+    return tokenizer
+
+
+def _open_clip_file() -> Path | None:
+    """The vocabulary inside an installed open_clip_torch; the package itself is not imported."""
+    spec = importlib.util.find_spec("open_clip")
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    for place in places:
+        path = Path(place) / "bpe_simple_vocab_16e6.txt.gz"
+        if path.is_file():
+            return path
+    return None
+
+
+def unpack_open_clip(bpe: Path, folder: Path) -> None:
+    """Writes vocab.json and merges.txt from CLIP's original vocabulary file.
+
+    The file lists more merges than CLIP uses; the first 48,894 with the 512 byte symbols and the two marks make
+    its 49,408 entries.
+    """
+    lines = gzip.decompress(bpe.read_bytes()).decode("utf-8").split("\n")
+    merges = [line for line in lines[1 : CLIP_VOCABULARY - 512 - 2 + 1] if line]
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    symbols = [chr(byte) for byte in kept]
+    symbols += [chr(256 + n) for n in range(256 - len(kept))]
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), *(m.replace(" ", "") for m in merges), _START, _END]
+    write_json(folder / "vocab.json", {word: index for index, word in enumerate(words)})
+    write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
+
+
+def _hub_folder(where: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        # The cache first, so that a machine that has the files never asks the network.
+        return _fetched(hf_hub_download, local_files_only=True)
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return _fetched(hf_hub_download, local_files_only=False)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError("host.tokenizer_missing", where) from error
+
+
+def _fetched(download: Callable[..., str], local_files_only: bool) -> Path:
+    paths = [Path(download(CLIP_REPOSITORY, name, local_files_only=local_files_only)) for name in _FILES]
+    return paths[0].parent
+
+
+def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], max_tokens: int) -> Tensor:
+    """Token numbers in chunks as kohya's trainer makes them: (prompts, chunks, 77) int64.
+
+    `max_tokens` is a multiple of 75. A longer caption is cut; it is not split at commas. Every chunk stands between
+    the start mark and an end mark, and unused places hold the end mark.
+    """
+    encoded = tokenizer(
+        list(prompts), padding="max_length", truncation=True, max_length=max_tokens + 2, return_tensors="pt"
+    ).input_ids
+    start, end = encoded[:, :1], encoded[:, -1:]
+    chunks = [torch.cat([start, part, end], dim=1) for part in encoded[:, 1:-1].split(CHUNK, dim=1)]
+    return torch.stack(chunks, dim=1)
+
+
+def join_chunks(states: Tensor) -> Tensor:
+    """(prompts, chunks, 77, width) to (prompts, chunks * 75 + 2, width): one start and one end mark remain."""
+    first, last = states[:, :1, 0], states[:, -1:, -1]
+    return torch.cat([first, states[:, :, 1:-1].flatten(1, 2), last], dim=1)
+
+
+def count_tokens(tokenizer: CLIPTokenizer, prompt: str) -> int:
+    """Tokens of a prompt, start and end marks not counted."""
+    return len(tokenizer.tokenize(prompt))
