@@ -71,7 +71,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "sdxl": Family(
         UNetShape((320, 640, 1280), 2, (0, 2, 10), 10, (5, 10, 20), 2048),
-        2_567_463_684, 817_721_088, 83_653_863, ((12, 768), (32, 1280)),
+        2_567_463_684, 817_720_320, 83_653_863, ((12, 768), (32, 1280)),
     ),
 }  # fmt: skip
 
@@ -270,7 +270,7 @@ def text_lora_parameters(family: Family, rank: int) -> int:
 
 def text_activation_bytes(family: Family, batch: int, element: int = 2, chunks: int = 1) -> int:
     """What trained text encoders keep for the backward pass, per chunk of 77 tokens with plain attention."""
-    per_layer = sum(layers * (32 * width * _TOKENS + 3 * (width // 64) * _TOKENS**2) for layers, width in family.text)
+    per_layer = sum(layers * (20 * width * _TOKENS + 3 * (width // 64) * _TOKENS**2) for layers, width in family.text)
     return batch * chunks * per_layer * element
 
 

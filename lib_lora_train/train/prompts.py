@@ -7,17 +7,6 @@ from collections.abc import Sequence
 import torch
 
 from lib_lora_train.host.base import BorrowedModel, Conditioning
-from lib_lora_train.settings import DatasetSettings
-
-
-def captions_change(dataset: DatasetSettings) -> bool:
-    """Whether a picture's caption differs from showing to showing."""
-    return bool(
-        dataset.shuffle_caption
-        or dataset.caption_tag_dropout_rate
-        or dataset.caption_dropout_rate
-        or dataset.caption_dropout_every_n_epochs
-    )
 
 
 class PromptEncoder:

@@ -55,6 +55,7 @@ class TrainState:
     optimizer_facts: dict[str, object]
     scaler: dict[str, float]
     identity: dict[str, object]  # settings that must not change between stop and resume
+    batching: dict[str, int]  # settings that say what a batch is; when they change, the epoch starts over
 
     def save(self, folder: Path) -> Path:
         """Writes the state under `folder` as one named after its step, then removes older ones there.
@@ -72,6 +73,7 @@ class TrainState:
                 "optimizer": self.optimizer_facts,
                 "scaler": self.scaler,
                 "identity": self.identity,
+                "batching": self.batching,
                 "tensors_sha256": _sha256(staging / _TENSORS),
             }
             write_json(staging / _FACTS, facts)
@@ -141,6 +143,7 @@ def _read(folder: Path) -> TrainState:
             optimizer_facts=facts["optimizer"],
             scaler=facts["scaler"],
             identity=facts["identity"],
+            batching=facts["batching"],
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise UserError("state.damaged", folder.name) from error

@@ -6,45 +6,47 @@ protocol. Nothing here keeps a random state; a run's position says it all (`trai
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lib_lora_train.dataset.batches import epoch_batches, make_batch
-from lib_lora_train.dataset.folders import Scan, scan_dataset
+from lib_lora_train.dataset.batches import Showing, batches_per_epoch, epoch_batches, make_batch
+from lib_lora_train.dataset.captions import captions_vary
+from lib_lora_train.dataset.folders import scan
 from lib_lora_train.dataset.latents import LatentCache, cache_latents
 from lib_lora_train.draws import torch_generator
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import sweep_temporaries
 from lib_lora_train.host.base import BorrowedModel, BorrowRequest, Host, Session
-from lib_lora_train.network.files import load_lora, save_lora
-from lib_lora_train.network.metadata import build_metadata
-from lib_lora_train.network.network import AdapterNetwork
+from lib_lora_train.network.files import save_lora
+from lib_lora_train.network.keys import unread_keys
+from lib_lora_train.network.metadata import RunFacts, build_metadata
 from lib_lora_train.settings import TrainSettings
-from lib_lora_train.signals import Commands, EventSink, Log, Saved, Stage, ignore_events
+from lib_lora_train.signals import Commands, EventSink, Log, Saved, Stage, Stopped, ignore_events
+from lib_lora_train.train.facts import picture_digest, run_facts
 from lib_lora_train.train.limits import explain_out_of_memory
 from lib_lora_train.train.loss import check_loss_settings, sample_losses
 from lib_lora_train.train.meter import Meter
 from lib_lora_train.train.noise import NoiseSchedule, draw_noise, draw_timesteps
+from lib_lora_train.train.optimizer_tensors import load_optimizer_state, optimizer_state
 from lib_lora_train.train.optimizers import (
     eval_mode,
-    load_optimizer_state,
     make_optimizer,
-    optimizer_state,
+    optimizer_notes,
     set_rates,
     train_mode,
 )
 from lib_lora_train.train.output import Output
-from lib_lora_train.train.prompts import PromptEncoder, captions_change
+from lib_lora_train.train.prompts import PromptEncoder
 from lib_lora_train.train.sampling import draw_samples, read_sample_prompts
 from lib_lora_train.train.scaler import LossScaler
 from lib_lora_train.train.schedules import RateSchedule
+from lib_lora_train.train.start import make_network
 from lib_lora_train.train.state import Progress, TrainState, load_state
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -91,6 +93,7 @@ class Trainer:
         self.commands = commands
         self.output = output
         self.caches: LatentCache | None = None
+        self.progress = Progress()
         self.held: TrainState | None = None  # where to go on from: a resumed run, or this one after a pause
         self.last_file: Path | None = None
         self.last_state: Path | None = None
@@ -99,17 +102,21 @@ class Trainer:
 
     def run(self) -> TrainResult:
         self._check()
-        self.scan = scan_dataset(self.settings.dataset, self.settings.loss.prior_loss_weight, self.events)
-        if self.settings.run.resume:
-            self.held = load_state(Path(self.settings.run.resume))
-        else:
-            self.output.refuse_to_overwrite()
-        self._prepare_folders()
         outcome = "paused"
-        while outcome == "paused":
-            self._wait_while_paused()
-            with self.host.session(self.commands, self.events) as session, session.borrow(self._request()) as model:
-                outcome = self._train_on(session, model)
+        try:
+            self.scan = scan(self.settings.dataset, self.events, self.commands)
+            if self.settings.run.resume:
+                self.held = load_state(Path(self.settings.run.resume))
+                self.progress = self.held.progress
+            else:
+                self.output.refuse_to_overwrite()
+            self._prepare_folders()
+            while outcome == "paused":
+                self._wait_while_paused()
+                with self.host.session(self.commands, self.events) as session, session.borrow(self._request()) as model:
+                    outcome = self._train_on(session, model)
+        except Stopped:
+            outcome = "stopped"
         return self._result(outcome)
 
     def _check(self) -> None:
@@ -163,11 +170,15 @@ class Trainer:
         self.session, self.model = session, model
         if self.caches is None:
             self.caches = self._cache(model)
-        if self.commands.stopping:
-            return "stopped"
+        self.blocks = self.settings.run.checkpointed_blocks or 0
         self._set_up(model)
         try:
-            with self.network.attached(), explain_out_of_memory(self.settings, model, lambda: self.last_state):
+            with (
+                self.network.attached(),
+                explain_out_of_memory(
+                    self.settings, model, self.blocks, self._largest_bucket(), lambda: self.last_state
+                ),
+            ):
                 self._restore()
                 if self.progress.step == 0 and self.progress.batch == 0:
                     self._probe()
@@ -177,6 +188,9 @@ class Trainer:
         finally:
             self.meter.close()
 
+    def _largest_bucket(self) -> tuple[int, int]:
+        return max(self.scan.buckets, key=lambda size: size[0] * size[1])
+
     def _cache(self, model: BorrowedModel) -> LatentCache:
         disk = self.output.run / "latents" if self.settings.dataset.cache_latents_to_disk else None
         return cache_latents(
@@ -185,7 +199,7 @@ class Trainer:
             model.encode_images,
             model.latent_scale,
             self.settings.run.seed,
-            vae_key=model.checkpoint.name,
+            vae_key=model.checkpoint.sha256 or model.checkpoint.name,
             disk_folder=disk,
             events=self.events,
             commands=self.commands,
@@ -193,58 +207,34 @@ class Trainer:
 
     def _set_up(self, model: BorrowedModel) -> None:
         settings, run = self.settings, self.settings.run
-        self.progress = (
-            replace(self.held.progress)
-            if self.held
-            else Progress(session_id=str(uuid.uuid4().int >> 96), started_at=time.time())
-        )
+        # The session's number is kohya's: 32 bits from the system, no draw of the training.
+        fresh = Progress(session_id=str(secrets.randbits(32)), started_at=time.time())
+        self.progress = replace(self.held.progress) if self.held else fresh
         self.schedule = NoiseSchedule(
             model.alphas_cumprod, model.prediction, settings.loss.zero_terminal_snr, model.device
         )
-        trained = [site for site in model.sites() if self._is_trained(site.component)]
-        start = load_lora(Path(settings.network.network_weights)) if settings.network.network_weights else None
-        self.network = AdapterNetwork(trained, settings.network, run.seed, start=start)
-        self.network.to(model.device)
-        self.steps_per_epoch = self._count_steps_per_epoch()
-        self.total_steps, self.total_epochs = self._count_steps()
+        self.network = make_network(model, settings.network, run.seed, self.events)
+        self.network.train()
+        self._count_steps()
         self.rates = RateSchedule(settings.optimizer, self.total_steps)
         groups = [
             {"name": name, "params": parameters, "lr": self.rates.at(0)[name]}
             for name, parameters in self.network.parameter_groups().items()
         ]
-        self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = make_optimizer(settings.optimizer, groups)
         self.scaler = LossScaler(enabled=model.dtype == torch.float16)
-        self.encode = PromptEncoder(model, self._trains_text_encoder, remember=not captions_change(settings.dataset))
+        self.encode = PromptEncoder(model, self._trains_text_encoder, remember=not captions_vary(settings.dataset))
         self.waiting_loss = torch.zeros((), device=model.device)
-        self.meter = Meter(
-            self.output.metrics,
-            run.logging_dir,
-            self.events,
-            self.progress,
-            (self.total_steps, self.total_epochs),
-            model.device,
-        )
+        totals = (self.total_steps, self.total_epochs)
+        self.meter = Meter(self.output.metrics, run.logging_dir, self.events, self.progress, totals, model.device)
 
-    def _is_trained(self, component: str) -> bool:
-        network = self.settings.network
-        if component == "unet":
-            return not network.network_train_text_encoder_only
-        return not network.network_train_unet_only
-
-    def _batches(self, epoch: int):
-        return epoch_batches(self.caches, self.settings.run.seed, epoch, self.settings.run.train_batch_size)
-
-    def _count_steps_per_epoch(self) -> int:
-        accumulation = self.settings.run.gradient_accumulation_steps
-        return -(-len(self._batches(0)) // accumulation)
-
-    def _count_steps(self) -> tuple[int, int]:
+    def _count_steps(self) -> None:
         """Optimizer steps and epochs of the whole run. An epoch's last step may hold fewer batches, as in kohya's."""
         run = self.settings.run
-        if run.max_train_epochs:
-            return run.max_train_epochs * self.steps_per_epoch, run.max_train_epochs
-        return run.max_train_steps, -(-run.max_train_steps // self.steps_per_epoch)
+        self.batches_per_epoch = batches_per_epoch(self.caches, run.train_batch_size)
+        steps_per_epoch = -(-self.batches_per_epoch // run.gradient_accumulation_steps)
+        self.total_steps = run.max_train_epochs * steps_per_epoch or run.max_train_steps
+        self.total_epochs = run.max_train_epochs or -(-run.max_train_steps // steps_per_epoch)
 
     def _restore(self) -> None:
         """Goes on from `held`: weights, optimizer, gradients that wait, scale. The position was taken in `_set_up`."""
@@ -252,14 +242,26 @@ class Trainer:
         if state is None:
             return
         self._check_identity(state)
-        self.network.load(state.network)
+        self.network.load(state.network, "resume")
         load_optimizer_state(self.optimizer, state.optimizer_tensors, state.optimizer_facts)
         self.scaler.load(state.scaler)
-        named = self.network.named_parameters()
-        for key, gradient in state.gradients.items():
-            named[key].grad = gradient.to(named[key].device)
-        self.waiting_loss.fill_(state.progress.waiting_loss)
+        if state.batching != self._batching():
+            # Other batches are other draws: the epoch starts over. This is how a run that was out of memory goes on.
+            self.progress.batch, self.progress.accumulated = 0, 0
+            self.events(Log("train.epoch_restarted", level="warning"))
+        else:
+            for key, gradient in state.gradients.items():
+                weight = self._named_weights()[key]
+                weight.grad = gradient.to(weight.device)
+            self.waiting_loss.fill_(state.progress.waiting_loss)
         self.events(Log("train.resumed", {"step": self.progress.step, "epoch": self.progress.epoch}))
+
+    def _named_weights(self) -> dict[str, torch.nn.Parameter]:
+        named = {}
+        for key, adapter in self.network.adapters.items():
+            named[f"{key}.lora_down.weight"] = adapter.lora_down
+            named[f"{key}.lora_up.weight"] = adapter.lora_up
+        return named
 
     def _check_identity(self, state: TrainState) -> None:
         """Raises UserError("state.other_run") naming the first setting that differs from the stopped run's."""
@@ -270,44 +272,39 @@ class Trainer:
     def _identity(self) -> dict[str, object]:
         settings = self.settings
         return {
-            "network_dim": self.network.dim,
-            "network_alpha": self.network.alpha,
+            "network_dim": settings.network.network_dim,
+            "network_alpha": settings.network.network_alpha,
             "optimizer_type": settings.optimizer.optimizer_type,
             "seed": settings.run.seed,
-            "train_batch_size": settings.run.train_batch_size,
-            "gradient_accumulation_steps": settings.run.gradient_accumulation_steps,
             "resolution": settings.dataset.resolution,
-            "pictures": self.scan.digest(),
-            "parts": sorted(self.network.parameter_groups()),
+            "train_data_dir": picture_digest(self.scan.pictures),
+            "network_train_unet_only": settings.network.network_train_unet_only,
+            "network_train_text_encoder_only": settings.network.network_train_text_encoder_only,
         }
+
+    def _batching(self) -> dict[str, int]:
+        run = self.settings.run
+        return {"batch": run.train_batch_size, "accumulation": run.gradient_accumulation_steps}
 
     def _probe(self) -> None:
         """One forward and backward before step 1: an adapter without a gradient would train nothing, for hours."""
         self.events(Stage("train.stage_probe"))
-        self.network.eval()
-        batches = self._batches(0)
-        self._forward_backward(batches[0], epoch=0, index=0)
+        self.network.train(False)
+        self._forward_backward(self._batches(0)[0], epoch=0, index=0)
         self.network.train()
-        silent = [key for key in self.network.missing_gradients() if key not in self._unreached_by_clip_skip()]
+        unread = unread_keys(list(self.network.adapters), self.model.family, self.settings.model.clip_skip)
+        silent = self.network.missing_gradients(unread)
         self.optimizer.zero_grad(set_to_none=True)
         self.waiting_loss.zero_()
         if silent:
             raise UserError("train.no_gradient", "network", count=len(silent), first=silent[0])
 
-    def _unreached_by_clip_skip(self) -> set[str]:
-        """Sites in layers of CLIP that clip skip leaves out; like kohya's they are in the file, untrained."""
-        layers = {
-            site.key: int(site.block.rsplit(".", 1)[1])
-            for site in self.network.sites
-            if site.component == "text_encoder"
-        }
-        last = max(layers.values(), default=0)
-        return {key for key, layer in layers.items() if layer > last + 1 - self.settings.model.clip_skip}
-
     # ------------------------------------------------------------------ the loop
 
     def _loop(self) -> str:
         run, progress = self.settings.run, self.progress
+        for note in (*optimizer_notes(self.settings.optimizer), *self.rates.notes()):
+            self.events(note)
         self.events(Stage("train.stage_training", progress.step, self.total_steps))
         train_mode(self.optimizer)
         self.meter.restart_clock()
@@ -332,11 +329,11 @@ class Trainer:
         self._finish()
         return "done"
 
-    def _forward_backward(self, showings, epoch: int, index: int) -> None:
+    def _forward_backward(self, showings: Sequence[Showing], epoch: int, index: int) -> None:
         """Adds one batch's gradients to those that wait."""
         run, model = self.settings.run, self.model
-        batch = make_batch(showings, self.caches, self.settings.dataset, run.seed, epoch)
-        micro = epoch * self._batches_per_epoch() + index
+        batch = make_batch(showings, self.caches, self.settings, run.seed, epoch)
+        micro = epoch * self.batches_per_epoch + index
         noise = draw_noise(self.settings.loss, run.seed, micro, batch.latents.shape)
         timesteps = draw_timesteps(self.settings.loss, run.seed, micro, len(batch.latents))
         latents, noise, timesteps, weights = self._to_device(batch.latents, noise, timesteps, batch.loss_weights)
@@ -352,8 +349,8 @@ class Trainer:
         (loss * (self.scaler.scale / run.gradient_accumulation_steps)).backward()
         self.waiting_loss += loss.detach()
 
-    def _batches_per_epoch(self) -> int:
-        return self.caches.batches_per_epoch(self.settings.run.train_batch_size)
+    def _batches(self, epoch: int) -> list[list[Showing]]:
+        return epoch_batches(self.caches, self.settings.run.seed, epoch, self.settings.run.train_batch_size)
 
     def _to_device(self, *tensors: Tensor) -> Iterator[Tensor]:
         return (tensor.to(self.model.device, non_blocking=True) for tensor in tensors)
@@ -362,9 +359,9 @@ class Trainer:
         progress = self.progress
         rates = self.rates.at(progress.step)
         set_rates(self.optimizer, rates)
-        self.scaler.unscale(self.parameters)
+        self.scaler.unscale(self.network.parameters())
         limit = self.settings.optimizer.max_grad_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         moves = self.scaler.allows_step(norm, progress.step + 1)
         if moves:
             self.optimizer.step()
@@ -454,15 +451,16 @@ class Trainer:
     def _state(self) -> TrainState:
         self.progress.waiting_loss = float(self.waiting_loss)
         tensors, facts = optimizer_state(self.optimizer)
-        named = self.network.named_parameters()
+        weights = self._named_weights()
         return TrainState(
             progress=replace(self.progress, checkpoints=list(self.progress.checkpoints)),
             network=_to_cpu(self.network.state_dict()),
-            gradients=_to_cpu({key: value.grad for key, value in named.items() if value.grad is not None}),
+            gradients=_to_cpu({key: value.grad for key, value in weights.items() if value.grad is not None}),
             optimizer_tensors=_to_cpu(tensors),
             optimizer_facts=facts,
             scaler=self.scaler.state(),
             identity=self._identity(),
+            batching=self._batching(),
         )
 
     def _sample(self) -> None:
@@ -471,7 +469,6 @@ class Trainer:
             return
         self.meter.read()
         eval_mode(self.optimizer)
-        self.network.eval()
         try:
             draw_samples(
                 self.session,
@@ -485,12 +482,17 @@ class Trainer:
         except UserError as error:
             self.events(Log("train.sample_failed", {"reason": error.sentence()}, level="warning"))
         finally:
-            self.network.train()
             train_mode(self.optimizer)
         self.progress.last_sample_step = self.progress.step
         self.meter.restart_clock()
 
     # ------------------------------------------------------------------ what is said of it
+
+    def _facts(self, output_name: str) -> RunFacts:
+        totals = (self.batches_per_epoch, self.total_epochs, self.total_steps)
+        return run_facts(
+            self.settings, self.model, self.network, self.scan.pictures, self.progress, totals, output_name, self.blocks
+        )
 
     def _result(self, outcome: str) -> TrainResult:
         progress = self.progress

@@ -17,6 +17,7 @@ def state(step: int = 3, **progress) -> TrainState:
         optimizer_facts={"steps": [3, None, 0.1]},
         scaler={"scale": 1024.0, "steps_since_change": 5},
         identity={"network_dim": 2},
+        batching={"batch": 1},
     )
 
 
