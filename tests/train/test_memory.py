@@ -89,7 +89,9 @@ class FlashAttention(torch.autograd.Function):
 
 @pytest.fixture
 def flash(monkeypatch):
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, key, value, **_: FlashAttention.apply(query, key, value))
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda query, key, value, **_: FlashAttention.apply(query, key, value)
+    )
 
 
 def run_unet(unet, family, width, height, batch):
@@ -115,7 +117,12 @@ class SavedBytes:
 
     def watch(self, root):
         for name, module in root.named_modules():
-            if name.split(".")[-2:-1] and name.split(".")[-2] in ("resnets", "attentions", "downsamplers", "upsamplers"):
+            if name.split(".")[-2:-1] and name.split(".")[-2] in (
+                "resnets",
+                "attentions",
+                "downsamplers",
+                "upsamplers",
+            ):
                 module.register_forward_pre_hook(lambda *_, name=name: self.stack.append(name))
                 module.register_forward_hook(lambda *_: self.stack.pop() and None)
 
@@ -177,7 +184,9 @@ def test_activations_are_within_a_tenth_of_the_table(family, pixels, batch, plai
     assert activation_bytes(shape, pixels, pixels, batch) / GB == pytest.approx(plain, rel=0.1)
     if checkpointed is not None:
         names = set(recomputable_blocks(shape, recomputes_layers(shape)))
-        assert activation_bytes(shape, pixels, pixels, batch, recomputed=names) / GB == pytest.approx(checkpointed, rel=0.1)
+        assert activation_bytes(shape, pixels, pixels, batch, recomputed=names) / GB == pytest.approx(
+            checkpointed, rel=0.1
+        )
 
 
 def test_other_terms_are_those_of_the_table():
@@ -214,12 +223,18 @@ def test_names_parameters_and_sites_are_those_of_the_real_unet(family):
     assert sum(parameter.numel() for parameter in unet.parameters()) == known.unet_parameters
     assert recomputable_blocks(known.unet, False) == diffusers_blocks(unet)
     fine = set(recomputable_blocks(known.unet, True))
-    assert fine == {name for name, _ in unet.named_modules() if name.split(".")[-2:-1] and name.split(".")[-2] in ("resnets", "transformer_blocks")}
+    assert fine == {
+        name
+        for name, _ in unet.named_modules()
+        if name.split(".")[-2:-1] and name.split(".")[-2] in ("resnets", "transformer_blocks")
+    }
     sites = find_unet_sites(unet, family)
     assert 8 * sum(site.in_features + site.out_features for site in sites) == lora_parameters(known.unet, 8)
 
 
-@pytest.mark.parametrize(("family", "width", "height", "batch"), [("sd1", 512, 512, 2), ("sd2", 768, 576, 1), ("sdxl", 832, 1152, 1)])
+@pytest.mark.parametrize(
+    ("family", "width", "height", "batch"), [("sd1", 512, 512, 2), ("sd2", 768, 576, 1), ("sdxl", 832, 1152, 1)]
+)
 def test_every_block_saves_what_is_predicted(family, width, height, batch, flash):
     unet = meta_unet(family)
     network = meta_network(find_unet_sites(unet, family), 16, torch.bfloat16)  # so that there are no 16-bit copies
@@ -227,7 +242,10 @@ def test_every_block_saves_what_is_predicted(family, width, height, batch, flash
     saved.watch(unet)
     with network.attached(), saved_tensors_hooks(saved, lambda tensor: tensor):
         run_unet(unet, family, width, height, batch)
-    predicted = {part.name: part.held + part.saved for part in unet_memory(FAMILIES[family].unet, width, height, batch, 2, 16, False)}
+    predicted = {
+        part.name: part.held + part.saved
+        for part in unet_memory(FAMILIES[family].unet, width, height, batch, 2, 16, False)
+    }
     assert set(saved.by_block) <= set(predicted)
     for name, size in predicted.items():
         # The text encoding and its halves of the adapters are small, and belong to the first block that reads them.
@@ -248,22 +266,23 @@ def test_the_peak_of_a_step_is_as_predicted(family, pixels, fine, count, flash):
         run_unet(unet, family, pixels, pixels, 1).sum().backward()
     # Gradients of the adapters are held at the end of the backward pass; they are counted with the adapters.
     gradients = 4 * lora_parameters(shape, 16)
+    copies = 2 * lora_parameters(shape, 16) if count else 0
     predicted = activation_bytes(shape, pixels, pixels, 1, recomputed=names)
     assert live.peak - gradients <= predicted * 1.04
-    assert live.peak >= predicted * 0.93
+    assert live.peak >= (predicted - copies) * 0.95
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_text_encoders_are_predicted(family):
     transformers = pytest.importorskip("transformers")
     total, count = 0, 0
-    for layers, width in FAMILIES[family].text:
+    for layers, width, _ in FAMILIES[family].text:
         config = transformers.CLIPTextConfig(
             hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=width // 64,
             hidden_act="quick_gelu" if width == 768 else "gelu", attn_implementation="eager", projection_dim=width,
         )  # fmt: skip
         with torch.device("meta"):
-            kind = transformers.CLIPTextModel if width == 768 else transformers.CLIPTextModelWithProjection
+            kind = transformers.CLIPTextModelWithProjection if width == 1280 else transformers.CLIPTextModel
             model = kind(config).to(torch.bfloat16)
         model.eval().requires_grad_(False)
         count += sum(parameter.numel() for parameter in model.parameters())
@@ -301,18 +320,22 @@ def test_as_few_blocks_as_the_memory_needs(family, batch, share):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(sorted(FAMILIES)), st.integers(4, 16), st.integers(4, 16), st.integers(1, 4), st.sampled_from([2, 4]))
+@given(
+    st.sampled_from(sorted(FAMILIES)),
+    st.integers(4, 16),
+    st.integers(4, 16),
+    st.integers(1, 4),
+    st.sampled_from([2, 4]),
+)
 def test_memory_grows_with_everything(family, width, height, batch, element):
     shape = FAMILIES[family].unet
     size = activation_bytes(shape, 64 * width, 64 * height, batch, element)
     assert activation_bytes(shape, 64 * width + 64, 64 * height, batch, element) > size
     assert activation_bytes(shape, 64 * width, 64 * height, batch + 1, element) > size
     assert activation_bytes(shape, 64 * width, 64 * height, batch, element, rank=64) > size
-    assert activation_bytes(shape, 64 * width, 64 * height, batch, element, diffusers_order(shape)[:3]) <= size
-
-
-def diffusers_order(shape):
-    return recomputable_blocks(shape, False)
+    assert (
+        activation_bytes(shape, 64 * width, 64 * height, batch, element, recomputable_blocks(shape, False)[:3]) <= size
+    )
 
 
 def test_small_and_odd_models_are_read_from_their_config():
