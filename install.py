@@ -51,4 +51,5 @@ def main() -> None:
         print(f"LoRA Train: {', '.join(wanted)} could not be installed; what needs it will say so.")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -163,7 +164,7 @@ def generate_command(options: argparse.Namespace) -> int:
 def info_command(options: argparse.Namespace) -> int:
     from lib_lora_train.network.files import describe_lora
 
-    described = describe_lora(options.file)
+    described = asdict(describe_lora(options.file))
     print(json.dumps(described, ensure_ascii=False, indent=2) if options.json else as_lines(described))
     return DONE
 

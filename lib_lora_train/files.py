@@ -7,13 +7,15 @@ scanner ever picks one up.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
+import shutil
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib_lora_train.errors import UserError
@@ -64,18 +66,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The folder is made when missing. Raises UserError("file.write") with the system's reason when the write,
     the flush or the rename fails.
     """
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as handle:
+        with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise UserError("file.write", path.name, reason=error.strerror or str(error)) from error
+        raise UserError("file.write", path.name, reason=_reason(error, path.parent)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the write may stop this too, and must not be hidden by it
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -101,6 +104,14 @@ def sweep_temporaries(folder: Path) -> int:
         path.unlink(missing_ok=True)
         count += 1
     return count
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    """The system's words, and for a full disk how full it is."""
+    words = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        words = f"{words} ({shutil.disk_usage(folder).free // 1_000_000} MB free)"
+    return words
 
 
 def _sync_folder(folder: Path) -> None:
