@@ -80,6 +80,8 @@ def read_size(path: Path, where: str = "") -> tuple[int, int]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 when there is none or it cannot be read."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode the pixels to look behind them
+        return 1
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except _DECODER_ERRORS:  # damaged EXIF says nothing about the pixels
