@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,8 +24,8 @@ def _table() -> dict[str, tuple[Callable[[], Any], _Setter]]:
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     return {
         "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-        "autocast gpu": (torch.is_autocast_enabled, _gpu_autocast),
-        "autocast cpu": (torch.is_autocast_cpu_enabled, _cpu_autocast),
+        "autocast gpu": (partial(_autocasts, "cuda"), partial(_set_autocast, "cuda")),
+        "autocast cpu": (partial(_autocasts, "cpu"), partial(_set_autocast, "cpu")),
         "autocast cache": (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
         "matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         "matmul tf32": _attribute(cuda.matmul, "allow_tf32"),
@@ -64,9 +65,16 @@ def _flushes_denormals() -> bool:
     return bool((smallest * 0.5 == 0).item())
 
 
-def _gpu_autocast(value: bool) -> None:
-    torch.set_autocast_enabled(value)
+def _autocasts(device: str) -> bool:
+    if hasattr(torch, "get_autocast_dtype"):  # since torch 2.4 one function serves all devices
+        return torch.is_autocast_enabled(device)
+    return torch.is_autocast_enabled() if device == "cuda" else torch.is_autocast_cpu_enabled()
 
 
-def _cpu_autocast(value: bool) -> None:
-    torch.set_autocast_cpu_enabled(value)
+def _set_autocast(device: str, value: bool) -> None:
+    if hasattr(torch, "get_autocast_dtype"):
+        torch.set_autocast_enabled(device, value)
+    elif device == "cuda":
+        torch.set_autocast_enabled(value)
+    else:
+        torch.set_autocast_cpu_enabled(value)

@@ -112,7 +112,7 @@ def folder_files(folder: Path, stem: str) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
     where = f"{folder.parent.name}/{folder.name}"
-    if any(folder.glob(f"*{suffix}") for suffix in PICKLE_SUFFIXES):
+    if folder.is_dir() and any(path.suffix in PICKLE_SUFFIXES for path in folder.iterdir()):
         raise UserError("host.pickle", where)
     raise UserError("host.part_missing", where, part=folder.name)
 
