@@ -233,8 +233,11 @@ class Trainer:
         run = self.settings.run
         self.batches_per_epoch = batches_per_epoch(self.caches, run.train_batch_size)
         steps_per_epoch = -(-self.batches_per_epoch // run.gradient_accumulation_steps)
-        self.total_steps = run.max_train_epochs * steps_per_epoch or run.max_train_steps
+        done = self.progress if self.held and self.held.batching != self._batching() else Progress()
         self.total_epochs = run.max_train_epochs or -(-run.max_train_steps // steps_per_epoch)
+        self.total_steps = run.max_train_steps
+        if run.max_train_epochs:
+            self.total_steps = done.step + (run.max_train_epochs - done.epoch) * steps_per_epoch
 
     def _restore(self) -> None:
         """Goes on from `held`: weights, optimizer, gradients that wait, scale. The position was taken in `_set_up`."""
@@ -252,7 +255,8 @@ class Trainer:
         else:
             for key, gradient in state.gradients.items():
                 weight = self._named_weights()[key]
-                weight.grad = gradient.to(weight.device)
+                # A copy: memory that came from a file is aligned otherwise, and some sums then round differently.
+                weight.grad = torch.empty_like(weight).copy_(gradient)
             self.waiting_loss.fill_(state.progress.waiting_loss)
         self.events(Log("train.resumed", {"step": self.progress.step, "epoch": self.progress.epoch}))
 
