@@ -53,10 +53,8 @@ def find_unet_sites(unet: nn.Module, family: str) -> list[Site]:
     for place in places:
         saved = place.ldm if family == "sdxl" else place.diffusers
         for inner, layer, kind in _transformer_layers(place.module):
-            # kohya turns SD2's linear projections into 1x1 convolutions when it loads the model.
-            as_conv = kind == "linear" and family == "sd2" and inner in ("proj_in", "proj_out")
             key = f"{UNET_PREFIX}_{saved}_{inner}".replace(".", "_")
-            sites.append(_site(key, layer, kind, "unet", place.name, saved_as_conv=as_conv))
+            sites.append(_site(key, layer, kind, "unet", place.name))
     if not sites:
         raise UserError("network.unet_unknown", type(unet).__name__)
     return sites
@@ -207,7 +205,6 @@ def _site(
     component: str,
     block: str,
     rows: tuple[int, int] | None = None,
-    saved_as_conv: bool = False,
 ) -> Site:
     if kind == "attention_slice":
         wide = tall = module.embed_dim
@@ -215,4 +212,4 @@ def _site(
         wide, tall = module.in_channels, module.out_channels
     else:
         wide, tall = module.in_features, module.out_features
-    return Site(key, module, kind, wide, tall, component, block, rows, saved_as_conv)
+    return Site(key, module, kind, wide, tall, component, block, rows)

@@ -178,18 +178,17 @@ class AdapterNetwork:
         """Detached fp32 tensors under kohya's keys, in kohya's order and shapes; they share the trained memory."""
         tensors: dict[str, Tensor] = {}
         for key, adapter in self.adapters.items():
-            extra = (1, 1) if adapter.site.saved_as_conv else ()
-            down, up = adapter.lora_down.detach(), adapter.lora_up.detach()
             tensors[f"{key}.alpha"] = torch.tensor(adapter.alpha, dtype=torch.float32)
-            tensors[f"{key}.lora_down.weight"] = down.reshape(*down.shape, *extra)
-            tensors[f"{key}.lora_up.weight"] = up.reshape(*up.shape, *extra)
+            tensors[f"{key}.lora_down.weight"] = adapter.lora_down.detach()
+            tensors[f"{key}.lora_up.weight"] = adapter.lora_up.detach()
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor], where: str = "") -> None:
         """Copies weights in, all or none. An alpha in the file replaces ours, so that the file means what it meant.
 
-        Keys must be exactly ours, only `alpha` may be missing (it is then the rank); a linear layer may stand as a
-        1x1 convolution or the other way round. `where` names the file. Raises UserError with code
+        Keys must be exactly ours, only `alpha` may be missing (it is then the rank). A linear layer may stand as a 1x1
+        convolution, as in those SD2 files of kohya's that were trained on a single-file checkpoint, or the other way
+        round. `where` names the file. Raises UserError with code
         network.unknown_keys, network.missing_keys, network.rank_differs or network.shape_differs.
         """
         known = {f"{key}.{part}" for key in self.adapters for part in _PARTS}

@@ -15,8 +15,7 @@ class Site:
     "linear", "conv" or "attention_slice". Slices belong to an OpenCLIP MultiheadAttention, which is `module`: `rows`
     (start, stop) of its fused `in_proj_weight`, or None for its `out_proj`, whose own forward is never called; for
     the other kinds `rows` is None. `block` names the part of the model that the site lies in, such as
-    `down_blocks.1.attentions.0`; `component` is "unet" or "text_encoder". `saved_as_conv` marks a linear layer whose
-    weights stand in files with the shape of a 1x1 convolution, as kohya's SD2 files have them.
+    `down_blocks.1.attentions.0`; `component` is "unet" or "text_encoder".
     """
 
     key: str
@@ -27,4 +26,3 @@ class Site:
     component: str
     block: str = ""
     rows: tuple[int, int] | None = None
-    saved_as_conv: bool = False

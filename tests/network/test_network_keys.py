@@ -15,6 +15,8 @@ from lib_lora_train.settings.tables import NetworkSettings
 from tests.network.models import clip_text, diffusers_unet, ldm_unet, openclip_text
 
 # SHA-256 of kohya's key names, one a line: sorted; in kohya's order; and sorted lines "name [shape]" at rank 4.
+# SD2's shapes are those kohya writes when it trains on a diffusers folder: from a single file it makes convolutions of
+# the linear projections, and such LoRAs do not load in diffusers (we read both).
 KOHYA = {
     "sd1": (
         "3b0b58f74c4028ff0a5fc6dced3aca89994271e636ccb8378589702b85067cc4",
@@ -24,7 +26,7 @@ KOHYA = {
     "sd2": (
         "1d7e05c4353d4a57668635cc65c95d13ec2e32bf5a67499791ae3228d536476f",
         "f12a297e108ef67edba1c5089f7a8c3f808be0e0ac5ea189f5c5b97a793ec8e5",
-        "354af35e041d37f40fb690f600181f2d5cd80922e0d5cecce7781b38a3391848",
+        "9aaef2c5f679f57e013bcc121575f0df7c23573849e654095c0734107662e907",
     ),
     "sdxl": (
         "1063b91c0a4164d0d184003241903ddb45ea2789384d465a17bbc942e6c871ff",

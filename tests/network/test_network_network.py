@@ -19,7 +19,7 @@ def sites() -> list[Site]:
     return [
         Site("lora_te_a", nn.Linear(6, 6).requires_grad_(False), "linear", 6, 6, "text_encoder"),
         Site("lora_unet_b", nn.Conv2d(6, 8, 1).requires_grad_(False), "conv", 6, 8, "unet"),
-        Site("lora_unet_c", nn.Linear(8, 6).requires_grad_(False), "linear", 8, 6, "unet", saved_as_conv=True),
+        Site("lora_unet_c", nn.Linear(8, 6).requires_grad_(False), "linear", 8, 6, "unet"),
     ]
 
 
@@ -45,7 +45,7 @@ def test_names_shapes_and_order_are_kohyas():
     assert list(shapes.items()) == [
         ("lora_te_a.alpha", ()), ("lora_te_a.lora_down.weight", (4, 6)), ("lora_te_a.lora_up.weight", (6, 4)),
         ("lora_unet_b.alpha", ()), ("lora_unet_b.lora_down.weight", (4, 6, 1, 1)), ("lora_unet_b.lora_up.weight", (8, 4, 1, 1)),
-        ("lora_unet_c.alpha", ()), ("lora_unet_c.lora_down.weight", (4, 8, 1, 1)), ("lora_unet_c.lora_up.weight", (6, 4, 1, 1)),
+        ("lora_unet_c.alpha", ()), ("lora_unet_c.lora_down.weight", (4, 8)), ("lora_unet_c.lora_up.weight", (6, 4)),
     ]  # fmt: skip
 
 
@@ -114,9 +114,11 @@ def test_matrices_and_kernels_are_read_alike():
     network = filled()
     tensors = network.state_dict()
     flat = {name: tensor.flatten(1) if tensor.dim() == 4 else tensor for name, tensor in tensors.items()}
-    other = filled(seed=2)
-    other.load(flat)
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+    kernels = {name: tensor[..., None, None] if tensor.dim() == 2 else tensor for name, tensor in tensors.items()}
+    for written in (flat, kernels):
+        other = filled(seed=2)
+        other.load(written)
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
 
 
 def broken(change: str) -> dict[str, torch.Tensor]:
