@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.job_files import EventLog, FolderLock, JobRecord, read_job, write_record
+from lib_lora_train.job_files import ENDED, EventLog, FolderLock, JobRecord, read_job, write_record
 from lib_lora_train.signals import Commands, Event, EventSink, Log
 
 LOGGER = logging.getLogger("lib_lora_train.jobs")
@@ -105,14 +105,18 @@ class Job:
             if problem is not None:
                 subscription.put(Log("job.log_lost", {"reason": problem}, "warning"))
 
-    def move(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
-        """Notes a new state in memory, then on disk. Raises nothing: the state counts even if the disk is full."""
+    def enter(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
+        """Notes a new state in memory, then on disk. Raises UserError("file.write")."""
         now = time.time()
         started = now if state == "running" else self.record.started
-        ended = now if state in ("done", "stopped", "failed") else None
+        ended = now if state in ENDED else None
         self.record = replace(self.record, state=state, place=place, error=error, started=started, ended=ended)
+        write_record(self.folder, self.record)
+
+    def move(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
+        """As `enter`, but the state counts even when the disk is full."""
         try:
-            write_record(self.folder, self.record)
+            self.enter(state, place, error)
         except UserError as problem:
             LOGGER.warning("job %s: %s", self.id, problem)
 
@@ -156,15 +160,17 @@ class Registry:
                 raise UserError("job.busy", folder.name)
             job = Job(title, folder, work, owner, lock, attempt=before.attempt + 1 if before else 1)
             try:
-                write_record(folder, job.record)
+                if self._running is None:
+                    job.enter("running")
+                else:
+                    job.enter("queued", place=len(self._waiting) + 1)
             except UserError:
                 job.close()
                 raise
             if self._running is None:
-                self._run(job)
+                self._launch(job)
             else:
                 self._waiting.append(job)
-                job.move("queued", place=len(self._waiting))
             return job
 
     def running(self) -> Job | None:
@@ -211,9 +217,8 @@ class Registry:
         self.stop(running)
         return running.wait(timeout)
 
-    def _run(self, job: Job) -> None:
+    def _launch(self, job: Job) -> None:
         self._running = job
-        job.move("running")
         threading.Thread(target=self._work, args=(job,), name=f"job-{job.id}", daemon=True).start()
 
     def _work(self, job: Job) -> None:
@@ -227,7 +232,9 @@ class Registry:
             self._running = None
             job.close()
             if self._waiting:
-                self._run(self._waiting.pop(0))
+                following = self._waiting.pop(0)
+                following.move("running")
+                self._launch(following)
                 self._renumber()
 
     def _renumber(self) -> None:
