@@ -101,8 +101,8 @@ def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
 def load_lora(path: Path) -> LoraFile:
     """Reads a LoRA of ours or kohya's to continue from, into memory and fp32.
 
-    Raises UserError with code network.file_suffix, file_missing, file_broken, file_too_large, file_not_lora,
-    file_inconsistent or file_not_finite.
+    Raises UserError with code network.file_suffix, file_missing, file_cut, file_broken, file_twice, file_too_large,
+    header_too_large, file_too_many, file_not_lora, file_inconsistent or file_not_finite.
     """
     header = _read_header(path)
     for name in header:
@@ -169,11 +169,11 @@ def _read_header(path: Path) -> dict[str, dict]:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if size < 8 or length > size - 8:
-                raise UserError("network.file_broken", path.name, reason="it is cut off or not of this format")
+                raise UserError("network.file_cut", path.name)
             if size > MAX_FILE_BYTES:
-                raise UserError("network.file_too_large", path.name, what=f"{size >> 20} MiB")
+                raise UserError("network.file_too_large", path.name, size=size >> 20)
             if length > MAX_HEADER_BYTES:
-                raise UserError("network.file_too_large", path.name, what=f"header {length >> 20} MiB")
+                raise UserError("network.header_too_large", path.name, size=length >> 20)
             text = handle.read(length)
     except OSError as error:
         raise UserError("network.file_broken", path.name, reason=error.strerror or str(error)) from error
@@ -181,7 +181,7 @@ def _read_header(path: Path) -> dict[str, dict]:
         pass
     header = json.loads(text, object_pairs_hook=lambda pairs: _without_duplicates(path, pairs))
     if len(header) - ("__metadata__" in header) > MAX_TENSORS:
-        raise UserError("network.file_too_large", path.name, what=f"{len(header)} entries")
+        raise UserError("network.file_too_many", path.name, count=len(header))
     return header
 
 
@@ -196,7 +196,7 @@ def _without_duplicates(path: Path, pairs: Iterable[tuple[str, object]]) -> dict
     found: dict[str, object] = {}
     for key, entry in pairs:
         if key in found:
-            raise UserError("network.file_broken", path.name, reason=f"{key[:120]} stands in it twice")
+            raise UserError("network.file_twice", path.name, name=key[:120])
         found[key] = entry
     return found
 
@@ -214,9 +214,10 @@ def _check_parts(path: Path, shapes: Mapping[str, list[int]]) -> None:
         if down[0] != up[1] or len(down) != len(up):
             raise UserError("network.file_inconsistent", path.name, name=key, reason=f"{down} / {up}")
         if not 1 <= down[0] <= MAX_RANK:
-            raise UserError("network.file_inconsistent", path.name, name=key, reason=f"rank {down[0]}")
-        if shapes.get(f"{key}.alpha", []) not in ([], [1]):
-            raise UserError("network.file_inconsistent", path.name, name=key, reason="alpha")
+            raise UserError("network.file_inconsistent", path.name, name=key, reason=f"lora_down {down}")
+        alpha = shapes.get(f"{key}.alpha", [])
+        if alpha not in ([], [1]):
+            raise UserError("network.file_inconsistent", path.name, name=key, reason=f"alpha {alpha}")
 
 
 def _hashes(path: Path) -> tuple[str, str]:

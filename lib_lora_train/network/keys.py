@@ -108,7 +108,7 @@ def _diffusers_transformers(unet: nn.Module) -> Iterator[_Spatial]:
         for index in range(len(block.resnets)):
             yield from _diffusers_place(block, f"down_blocks.{level}", index, f"input_blocks.{number}.1")
             number += 1
-        number += bool(getattr(block, "downsamplers", None))
+        number += 1  # each level but the last, after which nothing is counted, ends in a down-sampler's block
     if getattr(unet, "mid_block", None) is not None:
         for index in range(len(getattr(unet.mid_block, "attentions", ()))):
             yield from _diffusers_place(unet.mid_block, "mid_block", index, f"middle_block.{2 * index + 1}")
