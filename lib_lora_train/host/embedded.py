@@ -128,8 +128,7 @@ class EmbeddedHost:
         stamp = (path, *_stamp(path)) if path.is_file() else (path,)
         if stamp not in self._adapters:
             file = load_lora(path)
-            network = AdapterNetwork(model.sites(), NetworkSettings(), seed=0, sizes=file.sizes)
-            network.load(file.tensors, file.name)
+            network = AdapterNetwork(model.sites(), NetworkSettings(dim_from_weights=True), seed=0, start=file)
             self._adapters[stamp] = network.to(self.device)
         return self._adapters[stamp]
 
