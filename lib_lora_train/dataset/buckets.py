@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.settings.reading import parse_resolution
 from lib_lora_train.settings.tables import DatasetSettings
 
 Size = tuple[int, int]
@@ -28,19 +29,6 @@ class CropPlan:
     def share_kept(self) -> float:
         """Part of the picture's area that is trained on, 0..1."""
         return self.bucket[0] * self.bucket[1] / (self.resized[0] * self.resized[1])
-
-
-def parse_resolution(text: str) -> Size:
-    """ "512" or "512,768" (width,height) as a size. Raises UserError("bucket.resolution")."""
-    parts = [part.strip() for part in str(text).split(",")]
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise UserError("bucket.resolution", "resolution", value=text)
-    width, height = int(parts[0]), int(parts[-1])
-    if not 64 <= min(width, height) <= max(width, height) <= 8192:
-        raise UserError("bucket.resolution", "resolution", value=text)
-    if width % LATENT_STEP or height % LATENT_STEP:
-        raise UserError("bucket.divisible", "resolution", value=text, step=LATENT_STEP)
-    return width, height
 
 
 def bucket_limits(settings: DatasetSettings) -> tuple[int, int]:
@@ -72,10 +60,12 @@ def bucket_sizes(resolution: Size, smallest: int, largest: int, step: int) -> tu
 def bucket_list(settings: DatasetSettings) -> tuple[Size, ...]:
     """The buckets pictures are sorted into. With "never enlarge" there is no list: sizes follow the pictures.
 
-    Raises UserError("bucket.resolution", "bucket.divisible" or "bucket.none").
+    Raises UserError("settings.resolution", "bucket.divisible" or "bucket.none").
     """
     resolution = parse_resolution(settings.resolution)
     if not settings.enable_bucket:
+        if resolution[0] % LATENT_STEP or resolution[1] % LATENT_STEP:
+            raise UserError("bucket.divisible", "resolution", value=settings.resolution, step=LATENT_STEP)
         return (resolution,)
     if settings.bucket_reso_steps % LATENT_STEP:
         raise UserError("bucket.divisible", "bucket_reso_steps", value=settings.bucket_reso_steps, step=LATENT_STEP)

@@ -58,9 +58,8 @@ def open_image(path: Path, where: str = "") -> OpenedImage:
             image.seek(0)
             notes.append(Log("image.first_frame", {"where": shown}))
         image.load()
-        # Read after loading: some versions of Pillow turn TIFF files upright while they load them, and then say so
-        # by dropping the tag. Asking earlier would turn those twice.
-        turn = _UPRIGHT.get(_orientation(image))
+        # Pillow turns TIFF files upright itself while it loads them, and only since 10 drops the tag when it has.
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(_orientation(image))
         picture = to_rgb(image, shown, notes)
         if turn is not None:
             picture = picture.transpose(turn)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from lib_lora_train.dataset.buckets import LATENT_STEP
 from lib_lora_train.dataset.pictures import Picture
-from lib_lora_train.errors import UserError
 from lib_lora_train.files import write_bytes
 
 RULES = 1  # counts up when conversion, scaling or cropping change, so that older files are not used any more
@@ -89,11 +88,7 @@ class LatentStore:
         if posterior.mask is not None:
             tensors["mask"] = posterior.mask
         data = save({name: value.contiguous() for name, value in tensors.items()}, {"key": self.key(picture, flipped)})
-        path = self.path(picture, flipped)
-        try:
-            write_bytes(path, data)
-        except OSError as error:
-            raise UserError("file.write", path.name, reason=error.strerror or str(error)) from error
+        write_bytes(self.path(picture, flipped), data)
 
 
 def _checked(tensors: dict[str, Tensor], size: tuple[int, int], masked: bool, name: str) -> Posterior:
