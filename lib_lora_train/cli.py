@@ -28,7 +28,7 @@ from lib_lora_train.progress import Progress
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import Loaded, from_flat, load_settings, parse_resolution, validate
 from lib_lora_train.settings.values import parse_text
-from lib_lora_train.signals import Commands, Log
+from lib_lora_train.signals import Commands, Log, Stopped
 
 DONE, BROKEN, USER_ERROR, STOPPED = 0, 1, 2, 130
 _LORA_TAG = re.compile(r"<lora:([^:<>]+)(?::([-+0-9.eE]+))?>")
@@ -141,6 +141,7 @@ def generate_command(options: argparse.Namespace) -> int:
     folder = options.lora_dir
     host = EmbeddedHost(HostPaths(projects=folder, loras=folder, models=folder))
     request = GenerateRequest(
+        checkpoint=options.checkpoint,
         prompt=prompt,
         negative_prompt=options.negative_prompt,
         width=width,
@@ -249,7 +250,7 @@ class _Reporter:
         if error is None or isinstance(error, SystemExit):
             return False
         language = terminal_language()
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | Stopped):
             self.code, text = STOPPED, message("cli.stopped", language)
         elif isinstance(error, UserError):
             self.code, text = USER_ERROR, error.text()

@@ -19,11 +19,11 @@ from types import TracebackType
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import ENDED, EventLog, FolderLock, JobRecord, read_job, write_record
-from lib_lora_train.signals import Commands, Event, EventSink, Log
+from lib_lora_train.signals import Commands, Event, EventSink, Log, Stopped
 
 LOGGER = logging.getLogger("lib_lora_train.jobs")
 MAX_WAITING = 8
-OUTCOMES = ("done", "stopped")  # what work may return; "failed" and "interrupted" it cannot say itself
+OUTCOMES = ("done", "stopped")  # what work may return; raising Stopped says the latter too
 
 Work = Callable[[EventSink, Commands], str]
 
@@ -259,6 +259,9 @@ class _Boundary:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if error is None:
+            return True
+        if isinstance(error, Stopped):
+            self._job.move("stopped")
             return True
         if isinstance(error, UserError):
             shown = error

@@ -19,7 +19,7 @@ import pytest
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import EVENTS, LOCK, RECORD, FolderLock, read_events, read_job
 from lib_lora_train.jobs import MAX_WAITING, Job, Registry, Work
-from lib_lora_train.signals import Commands, EventSink, Log, Stage
+from lib_lora_train.signals import Commands, EventSink, Log, Stage, Stopped
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,6 +149,14 @@ def test_a_folder_has_one_job_at_a_time(registry: Registry, tmp_path: Path) -> N
     job.wait(10)
     again = registry.start("a", tmp_path, at_once)
     assert again.wait(10) and again.record.attempt == 2
+
+
+def test_work_that_was_cut_short_is_stopped(registry: Registry, tmp_path: Path) -> None:
+    def work(events: EventSink, commands: Commands) -> str:
+        raise Stopped
+
+    job = registry.start("a", tmp_path, work)
+    assert job.wait(10) and read_job(tmp_path).state == "stopped" and job.record.error is None
 
 
 def test_errors_become_states(registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
