@@ -56,7 +56,7 @@ def check_consistent(facts, plan):
     unet, text = float(changes["optimizer.unet_lr"]), float(changes["optimizer.text_encoder_lr"])
     assert 0.095 <= text / unet <= 0.505
     resolution, batch = int(changes["dataset.resolution"]), changes["run.train_batch_size"]
-    assert resolution % 64 == 0
+    assert resolution % 64 == 0 and batch in (1, 2, 4)
     assert changes["dataset.min_bucket_reso"] < resolution < changes["dataset.max_bucket_reso"]
     showings = changes["dataset.repeats"] * len(facts.sizes)
     assert plan.showings == showings * changes["run.max_train_epochs"]
