@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -97,11 +98,22 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-def sweep_temporaries(folder: Path) -> int:
-    """Removes what a killed process left behind in `folder` (not below it); returns how many files."""
+def sweep_temporaries(folder: Path, older_than: float = 0.0) -> int:
+    """Removes what a killed process left behind in `folder` (not below it); returns how many files and folders.
+
+    `older_than` seconds keeps what another process may be writing right now in a folder that is shared.
+    """
     count = 0
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
+        try:
+            if older_than and time.time() - path.lstat().st_mtime < older_than:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError:  # gone meanwhile, or held open by someone: the next start tries again
+            continue
         count += 1
     return count
 

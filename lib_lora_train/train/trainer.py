@@ -138,7 +138,7 @@ class Trainer:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
-            sweep_temporaries(folder)
+            sweep_temporaries(folder, older_than=3600 if folder == self.output.loras else 0)
 
     def _wait_while_paused(self) -> None:
         if self.commands.paused:
