@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -154,7 +155,10 @@ def describe_lora(path: Path) -> LoraDescription:
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     try:
         save_file(tensors, str(path), metadata)
-    except SafetensorError as error:  # how the library reports a full disk
+    except SafetensorError as error:  # how the library reports a full disk; the number is in its words
+        number = re.search(r"(?:code: |os error )(\d+)", str(error))
+        if number and os.name != "nt":
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise OSError(str(error)) from error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -149,6 +151,25 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["a.safetensors"]
     assert all(name.endswith(".tmp") for name in calls)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit on file sizes there")
+def test_a_real_write_error_is_named_in_the_systems_words(tmp_path):
+    import resource
+
+    path = tmp_path / "a.safetensors"
+    save_lora(path, tensors(), METADATA, torch.float16)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError) as error:
+            save_lora(path, tensors(9000), METADATA, torch.float32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (error.value.code, error.value.values["reason"]) == ("file.write", os.strerror(errno.EFBIG))
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 # ---------------------------------------------------------------- files of strangers
