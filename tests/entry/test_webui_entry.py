@@ -1,0 +1,116 @@
+"""What the WebUI itself runs: install.py, preload.py, scripts/lora_train.py."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import install
+import preload
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\s;<>=!\[]", item)[0] for item in requirements}
+
+
+def test_install_adds_what_pyproject_says() -> None:
+    wanted = names(PROJECT["optional-dependencies"]["webui"])
+    assert wanted == {"onnxruntime", "tomli"}
+    assert set(install.NEEDED.values()) | {"tomli"} == wanted
+    assert ("tomli" in install.NEEDED) == (sys.version_info < (3, 11))
+
+
+def test_every_package_of_the_extras_is_pinned() -> None:
+    pinned = {
+        line.split("==")[0] for line in (ROOT / "constraints/standalone.txt").read_text(encoding="utf-8").splitlines()
+    }
+    for extra in ("standalone", "dev"):
+        assert names(PROJECT["optional-dependencies"][extra]) <= pinned
+    assert names(PROJECT["dependencies"]) - {"tomli"} <= pinned
+
+
+def test_nothing_is_installed_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "install", lambda requirements: pytest.fail("pip was called"))
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: object())
+    install.main()
+
+
+def test_everything_that_is_there_becomes_a_constraint(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    seen: dict[str, list[str]] = {}
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        file = Path(command[command.index("-c") + 1])
+        seen["constraints"] = file.read_text(encoding="utf-8").splitlines()
+        seen["command"] = command
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    monkeypatch.setenv("INDEX_URL", "https://mirror.example.org/simple")
+    assert install.install(["onnxruntime"]) is False
+    assert f"torch=={torch.__version__}" in seen["constraints"]
+    assert "--upgrade" not in seen["command"] and seen["command"][-2:] == [
+        "--index-url",
+        "https://mirror.example.org/simple",
+    ]
+
+
+def test_constraints_can_be_read_by_pip(tmp_path: Path) -> None:
+    """A dry run against this very environment: pip accepts the file and finds nothing to change."""
+    file = tmp_path / "installed.txt"
+    file.write_text("\n".join(install.installed_versions()), encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "-c", str(file), "pillow"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "already satisfied" in done.stdout, done.stderr
+
+
+def test_a_start_without_network_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(install, "missing", lambda: ["onnxruntime"])
+    monkeypatch.setattr(install, "install", lambda requirements: False)
+    install.main()
+    assert "onnxruntime" in capsys.readouterr().out
+
+
+def test_preload_needs_nothing_but_argparse() -> None:
+    parser = argparse.ArgumentParser()
+    preload.preload(parser)
+    options = vars(parser.parse_args([]))
+    assert options == {"lora_train_dir": None, "lora_train_offline": False}
+
+
+def test_the_script_loads_as_the_webui_loads_it(tmp_path: Path) -> None:
+    """With the extension's folder on sys.path and another working directory; it imports nothing heavy."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import importlib.util as u\n"
+        "spec = u.spec_from_file_location('lora_train', sys.argv[1] + '/scripts/lora_train.py')\n"
+        "spec.loader.exec_module(u.module_from_spec(spec))\n"
+        "print('lib_lora_train' in sys.modules, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_the_checks_are_a_script_that_stops_at_the_first_failure() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    text = script.read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text and "standalone.py test" in text and "ruff check" in text
