@@ -415,3 +415,8 @@ def test_multiplier_zero_is_exactly_the_model_without():
             assert torch.equal(model(x, None), plain)
         assert network.multiplier == 1.0
         assert not torch.equal(model(x, None), plain)
+        network.parameters()[0].data.fill_(float("nan"))
+        site = next(site for site in sites if site.kind == "linear")
+        network.adapters[site.key].lora_up.data.fill_(float("nan"))
+        with network.weighted(0.0):  # nothing is even computed
+            assert torch.equal(model(x, None), plain)
