@@ -5,11 +5,11 @@ Two hosts speak it: the embedded one (diffusers) and the WebUI's. The trainer se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL.Image import Image
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BorrowRequest:
-    """What is to be done with the model. `resolutions` are the (width, height) in pixels that will be trained."""
+    """What is to be done with the model. `resolutions` are the (width, height) in pixels that will be trained.
+
+    The first `checkpointed_blocks` of the model's `blocks()` are computed again in the backward pass.
+    """
 
     checkpoint: str
     train_unet: bool = True
@@ -99,6 +102,7 @@ class BorrowedModel(Protocol):
     dtype: torch.dtype
     latent_scale: float  # 0.18215 (SD), 0.13025 (SDXL)
     alphas_cumprod: Tensor  # (1000,) fp32, the checkpoint's own
+    unet_config: Mapping[str, Any]  # the U-Net's sizes under diffusers' names
 
     def encode_images(self, pixels: Tensor, full_precision: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, fp32, unscaled, each (batch, 4, height/8, width/8).
@@ -129,6 +133,14 @@ class BorrowedModel(Protocol):
 
     def blocks(self) -> list[str]:
         """Names of the blocks that can be recomputed, in forward order."""
+        ...
+
+    def recompute(self, count: int) -> None:
+        """From now on the first `count` of `blocks()` keep no activations and are computed again for the backward.
+
+        Callable at any time between steps: how many are needed is known only when the latents are cached and the
+        rest of the memory is free.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 # Numbers mixed at once: on a CPU what its cache holds (15 times as fast as large pieces), elsewhere enough to keep
 # a GPU busy with few launches.
-_CPU_CHUNK, _GPU_CHUNK = 2**16, 2**22
+_CPU_CHUNK, _GPU_CHUNK = 2**15, 2**22
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # odd constants from splitmix64 (Steele et al., 2014), as signed 64-bit numbers
 _CARRY = 0xBF58476D1CE4E5B9 - 2**64
 

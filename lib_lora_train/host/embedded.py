@@ -18,7 +18,7 @@ from lib_lora_train.host.drawing import draw
 from lib_lora_train.host.embedded_model import EmbeddedModel
 from lib_lora_train.host.guard import guarded
 from lib_lora_train.host.loading import PREDICTIONS, Description, LoadedModel, describe, load, with_hash
-from lib_lora_train.host.recompute import recomputed
+from lib_lora_train.host.recompute import Recomputation
 from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.network.files import load_lora
 from lib_lora_train.network.network import AdapterNetwork
@@ -26,6 +26,7 @@ from lib_lora_train.settings.tables import NetworkSettings
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
 
 _POLL_SECONDS = 0.1
+_KEPT_LORAS = 8  # a grid goes through a run's checkpoints again and again; at rank 128 one of SD1 is 300 MB
 
 
 class EmbeddedHost:
@@ -128,6 +129,8 @@ class EmbeddedHost:
         stamp = (path, *_stamp(path)) if path.is_file() else (path,)
         if stamp not in self._adapters:
             file = load_lora(path)
+            while len(self._adapters) >= _KEPT_LORAS:
+                del self._adapters[next(iter(self._adapters))]
             network = AdapterNetwork(model.sites(), NetworkSettings(dim_from_weights=True), seed=0, start=file)
             self._adapters[stamp] = network.to(self.device)
         return self._adapters[stamp]
@@ -177,12 +180,13 @@ class EmbeddedSession:
         loaded = self._host.load(request.checkpoint, request.dtype, self._events)
         model = EmbeddedModel(loaded, _prediction(request, loaded), request.clip_skip, _token_limit(request))
         model.check_clip_skip(request.clip_skip)
-        names = model.blocks()[: request.checkpointed_blocks]
         guard = guarded(loaded.modules(), self._host.exact_guard, self._events, self._host.unload)
         self._borrowed = model
         try:
             # The caller may stand in no_grad; what is done with a borrowed model needs gradients.
-            with guard, torch.enable_grad(), recomputed(loaded.unet, names):
+            with guard, torch.enable_grad(), Recomputation(loaded.unet, model.blocks()) as recomputation:
+                model.recomputation = recomputation
+                model.recompute(request.checkpointed_blocks)
                 yield model
         finally:
             self._borrowed = None

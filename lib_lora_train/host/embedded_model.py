@@ -11,7 +11,7 @@ from torch.func import functional_call
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import Conditioning
 from lib_lora_train.host.loading import LoadedModel
-from lib_lora_train.host.recompute import diffusers_blocks
+from lib_lora_train.host.recompute import Recomputation, diffusers_blocks
 from lib_lora_train.host.tokens import CHUNK, count_tokens, join_chunks, tokenize
 from lib_lora_train.network.keys import TEXT_ENCODER_PREFIXES, find_text_encoder_sites, find_unet_sites
 from lib_lora_train.network.sites import Site
@@ -32,6 +32,8 @@ class EmbeddedModel:
         self.dtype = loaded.dtype
         self.latent_scale = loaded.latent_scale
         self.alphas_cumprod = loaded.alphas_cumprod.clone()
+        self.unet_config = loaded.architecture.unet
+        self.recomputation: Recomputation | None = None  # the borrowing's, set by the session
         self._clip_skip = clip_skip
         self._max_tokens = max_token_length
 
@@ -48,10 +50,13 @@ class EmbeddedModel:
         return mean, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0))
 
     def decode_latents(self, latents: Tensor, full_precision: bool = False) -> Tensor:
-        """Pixels (batch, 3, height, width) in -1..1, fp32, from scaled latents (batch, 4, height/8, width/8)."""
+        """Pixels (batch, 3, height, width), about -1..1, fp32, from scaled latents (batch, 4, height/8, width/8).
+
+        They are not clamped, so that an overflow in half precision can be seen.
+        """
         vae = self.loaded.vae
         modules = (vae.post_quant_conv, vae.decoder)
-        return self._pass_through(modules, latents / self.latent_scale, full_precision).clamp(-1.0, 1.0)
+        return self._pass_through(modules, latents / self.latent_scale, full_precision)
 
     def _pass_through(self, modules: Sequence[nn.Module], hidden: Tensor, full_precision: bool) -> Tensor:
         dtype = torch.float32 if full_precision else self.dtype
@@ -95,8 +100,8 @@ class EmbeddedModel:
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, cond: Conditioning, size_ids: Tensor | None = None) -> Tensor:
         """The U-Net's prediction, in its own dtype; shapes as in the protocol. `size_ids` is of no use to SD1."""
-        context = cond.context.to(self.device, self.dtype)
-        return self.loaded.unet(noisy.to(self.device, self.dtype), timesteps, context, return_dict=False)[0]
+        inputs = noisy.to(self.device, self.dtype), timesteps.to(self.device), cond.context.to(self.device, self.dtype)
+        return self.loaded.unet(*inputs, return_dict=False)[0]
 
     def sites(self) -> list[Site]:
         """Where adapters attach: text encoder first, then U-Net, each in kohya's order."""
@@ -107,3 +112,9 @@ class EmbeddedModel:
     def blocks(self) -> list[str]:
         """Names of the blocks that can be recomputed, in forward order."""
         return diffusers_blocks(self.loaded.unet)
+
+    def recompute(self, count: int) -> None:
+        """From now on the first `count` of `blocks()` are computed again in the backward pass."""
+        if self.recomputation is None:
+            raise RuntimeError("the model is not borrowed for training")
+        self.recomputation.use(count)

@@ -7,7 +7,7 @@ checkpointing gives the same gradients bit for bit and needs no input that requi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +52,26 @@ def recomputed(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     finally:
         for module, forward in reversed(wrapped):
             forward.restore(module)
+
+
+class Recomputation:
+    """How many of a model's blocks, counted from the first, are computed again. All off when its `with` ends."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        self._model = model
+        self._names = tuple(names)
+        self._stack = ExitStack()
+
+    def use(self, count: int) -> None:
+        """From now on the first `count` blocks, whatever it was before."""
+        self._stack.close()
+        self._stack.enter_context(recomputed(self._model, self._names[:count]))
+
+    def __enter__(self) -> Recomputation:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 class RecomputedForward:

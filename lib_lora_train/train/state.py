@@ -92,6 +92,11 @@ class TrainState:
         return {f"{group}/{key}": tensor for group, held in groups.items() for key, tensor in held.items()}
 
 
+def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, so that a state held in memory does not follow the training."""
+    return {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+
+
 def load_state(path: Path) -> TrainState:
     """Reads a state folder, or the newest whole one below a run's `state` folder.
 

@@ -29,7 +29,7 @@ from lib_lora_train.network.metadata import RunFacts, build_metadata
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.signals import Commands, EventSink, Log, Saved, Stage, Stopped, ignore_events
 from lib_lora_train.train.facts import picture_digest, run_facts
-from lib_lora_train.train.limits import explain_out_of_memory
+from lib_lora_train.train.limits import blocks_for, explain_out_of_memory
 from lib_lora_train.train.loss import check_loss_settings, sample_losses
 from lib_lora_train.train.meter import Meter
 from lib_lora_train.train.noise import NoiseSchedule, draw_noise, draw_timesteps
@@ -47,7 +47,7 @@ from lib_lora_train.train.sampling import draw_samples, read_sample_prompts
 from lib_lora_train.train.scaler import LossScaler
 from lib_lora_train.train.schedules import RateSchedule
 from lib_lora_train.train.start import make_network
-from lib_lora_train.train.state import Progress, TrainState, load_state
+from lib_lora_train.train.state import Progress, TrainState, load_state, to_cpu
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -154,7 +154,6 @@ class Trainer:
             clip_skip=settings.model.clip_skip,
             max_token_length=settings.model.max_token_length,
             dtype=DTYPES[settings.run.mixed_precision],
-            checkpointed_blocks=settings.run.checkpointed_blocks or 0,
             resolutions=tuple(self.scan.buckets),
             prediction=settings.model.prediction,
         )
@@ -170,8 +169,9 @@ class Trainer:
         self.session, self.model = session, model
         if self.caches is None:
             self.caches = self._cache(model)
-        self.blocks = self.settings.run.checkpointed_blocks or 0
         self._set_up(model)
+        self.blocks = blocks_for(self.settings, model, self._largest_bucket())
+        model.recompute(self.blocks)
         try:
             with (
                 self.network.attached(),
@@ -253,19 +253,12 @@ class Trainer:
             self.progress.batch, self.progress.accumulated = 0, 0
             self.events(Log("train.epoch_restarted", level="warning"))
         else:
+            weights = self.network.named_parameters()
             for key, gradient in state.gradients.items():
-                weight = self._named_weights()[key]
                 # A copy: memory that came from a file is aligned otherwise, and some sums then round differently.
-                weight.grad = torch.empty_like(weight).copy_(gradient)
+                weights[key].grad = torch.empty_like(weights[key]).copy_(gradient)
             self.waiting_loss.fill_(state.progress.waiting_loss)
         self.events(Log("train.resumed", {"step": self.progress.step, "epoch": self.progress.epoch}))
-
-    def _named_weights(self) -> dict[str, torch.nn.Parameter]:
-        named = {}
-        for key, adapter in self.network.adapters.items():
-            named[f"{key}.lora_down.weight"] = adapter.lora_down
-            named[f"{key}.lora_up.weight"] = adapter.lora_up
-        return named
 
     def _check_identity(self, state: TrainState) -> None:
         """Raises UserError("state.other_run") naming the first setting that differs from the stopped run's."""
@@ -455,12 +448,12 @@ class Trainer:
     def _state(self) -> TrainState:
         self.progress.waiting_loss = float(self.waiting_loss)
         tensors, facts = optimizer_state(self.optimizer)
-        weights = self._named_weights()
+        weights = self.network.named_parameters()
         return TrainState(
             progress=replace(self.progress, checkpoints=list(self.progress.checkpoints)),
-            network=_to_cpu(self.network.state_dict()),
-            gradients=_to_cpu({key: value.grad for key, value in weights.items() if value.grad is not None}),
-            optimizer_tensors=_to_cpu(tensors),
+            network=to_cpu(self.network.state_dict()),
+            gradients=to_cpu({key: value.grad for key, value in weights.items() if value.grad is not None}),
+            optimizer_tensors=to_cpu(tensors),
             optimizer_facts=facts,
             scaler=self.scaler.state(),
             identity=self._identity(),
@@ -509,8 +502,3 @@ class Trainer:
             seconds=progress.elapsed,
             loss=progress.loss_smoothed,
         )
-
-
-def _to_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, so that a state held in memory does not follow the training."""
-    return {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}

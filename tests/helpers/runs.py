@@ -45,7 +45,7 @@ def write_pictures(folder: Path, repeats: int = 1) -> Path:
     return folder
 
 
-def tiny_settings(checkpoint: Path, pictures: Path, out: Path, **changes) -> TrainSettings:
+def tiny_settings(checkpoint: Path, pictures: Path, out: Path, /, **changes) -> TrainSettings:
     """Three epochs of five pictures at batch 2 (four batches an epoch), with everything random switched on.
 
     `changes` are settings by name, whatever their group.

@@ -11,7 +11,6 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Commands, Log, Sampled, Saved, Step
 from tests.helpers.runs import equal, run, tiny_settings, weights, write_pictures
 
-
 PINNED_LOSSES = [1.104225, 1.104842, 1.060732, 1.108841, 1.017214, 1.105371]
 
 
