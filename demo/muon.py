@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 #: Quintic Newton-Schulz coefficients (K. Jordan, 2024): singular values go to about 1 in five rounds.
@@ -23,15 +24,40 @@ def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
+def flatten(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+@torch.no_grad()
+def spread(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Inverse of ``flatten``, into the tensors."""
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """The same mean gradient in every process."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = flatten(gradients)
+    dist.all_reduce(flat)
+    spread(flat / dist.get_world_size(), gradients)
+
+
 class Muon:
-    """Both optimizers behind one ``step(rate)``; parameters of one shape are orthogonalised in one call."""
+    """Both optimizers behind one ``step(rate)``; parameters of one shape are orthogonalised in one call.
+
+    Each process does its share of the matrices and sends the others the result; AdamW's part is done by all alike.
+    """
 
     def __init__(self, hidden: list[nn.Parameter], others: list[nn.Parameter], lr: float, adam_lr: float) -> None:
         self.lr, self.adam_lr, self.momentum, self.decay = lr, adam_lr, 0.95, 0.01
         self.adam = torch.optim.AdamW(others, adam_lr, betas=(0.9, 0.99), weight_decay=0.0)
-        self.parameters = [*hidden, *others]
+        self.parameters, self.shares = (
+            [*hidden, *others],
+            [hidden[i :: dist.get_world_size()] for i in range(dist.get_world_size())],
+        )
         self.groups: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
-        for parameter in hidden:
+        for parameter in self.shares[dist.get_rank()]:
             self.groups[tuple(parameter.shape)].append(parameter)
         self.buffers = {shape: torch.zeros(len(group), *shape) for shape, group in self.groups.items()}
 
@@ -50,22 +76,22 @@ class Muon:
         for options in self.adam.param_groups:
             options["lr"] = self.adam_lr * rate
         self.adam.step()
+        for owner, share in enumerate(self.shares):
+            flat = flatten([p.detach() for p in share])
+            dist.broadcast(flat, owner)
+            if owner != dist.get_rank():
+                spread(flat, [p.detach() for p in share])
         for parameter in self.parameters:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Momentum buffers by number, and AdamW's by parameter number and name."""
-        state = {f"muon.{i}": buffer for i, buffer in enumerate(self.buffers.values())}
-        for number, values in self.adam.state_dict()["state"].items():
-            state.update({f"adam.{number}.{name}": value for name, value in values.items()})
-        return state
+        """AdamW's, by parameter number and name. Muon's momentum is 20 steps long and not worth keeping."""
+        numbered = self.adam.state_dict()["state"].items()
+        return {f"{number}.{name}": value for number, values in numbered for name, value in values.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        for i, buffer in enumerate(self.buffers.values()):
-            buffer.copy_(state[f"muon.{i}"])
         whole = self.adam.state_dict()
         for key, value in state.items():
-            kind, number, *name = key.split(".")
-            if kind == "adam":
-                whole["state"].setdefault(int(number), {})[name[0]] = value
+            number, name = key.split(".")
+            whole["state"].setdefault(int(number), {})[name] = value
         self.adam.load_state_dict(whole)

@@ -7,10 +7,13 @@ The averaged weights go to ``demo/checkpoint`` every ten minutes, with a sheet o
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
@@ -20,11 +23,12 @@ from demo.attributes import sample
 from demo.captions import caption
 from demo.data import Data
 from demo.models import build_scheduler, build_text_encoder, build_unet, sample_latents, token_ids, write_index
-from demo.muon import Muon
+from demo.muon import Muon, average_gradients
 from demo.train_text import cosines
 from demo.training import CHECKPOINT, Average, Clock, decode, export, load_state, save_state, setup
 
 MIN_SNR = 5.0
+PROCESSES = 2
 MUON_LR, ADAM_LR = 3e-3, 1.5e-3
 EXPORT_EVERY = 600.0  # seconds
 
@@ -71,57 +75,90 @@ def show(base: Base, vae: AutoencoderKL, path: Path) -> None:
     Image.fromarray(rows.numpy()).save(path)
 
 
+class Run:
+    """One process of a leg; process 0 also keeps average and state."""
+
+    def __init__(self, work: Path, resume: bool) -> None:
+        self.work, self.state_path = work, work / "base.safetensors"
+        self.first = dist.get_rank() == 0
+        torch.manual_seed(30)
+        self.base = Base(CLIPTokenizer.from_pretrained(str(CHECKPOINT / "tokenizer")))
+        self.base.text_encoder.load_state_dict(load_state(work / "text.safetensors")[0])
+        self.named = dict(self.base.named_parameters())
+        hidden = [p for n, p in self.named.items() if is_matrix(n, p)]
+        others = [p for n, p in self.named.items() if not is_matrix(n, p)]
+        self.optimizer = Muon(hidden, others, MUON_LR, ADAM_LR)
+        self.average, self.step = Average(self.base, 0.998), 0
+        if resume:
+            tensors, facts = load_state(self.state_path)
+            with torch.no_grad():
+                for i, (n, p) in enumerate(self.named.items()):
+                    p.copy_(tensors[f"model.{n}"])
+                    self.average.values[i].copy_(tensors[f"average.{n}"])
+            self.average.steps = self.step = facts["step"]
+            self.optimizer.load({key[10:]: value for key, value in tensors.items() if key.startswith("optimizer.")})
+        torch.manual_seed(31 + 7919 * self.step + dist.get_rank())
+        self.vae = AutoencoderKL.from_pretrained(str(CHECKPOINT / "vae"), torch_dtype=torch.float32).eval()
+
+    def save(self) -> None:
+        """State for the next leg; then, with the averaged weights, sheet, cosines and checkpoint."""
+        tensors = {f"model.{n}": p.detach() for n, p in self.named.items()}
+        tensors |= {f"average.{n}": value for n, value in zip(self.named, self.average.values, strict=True)}
+        tensors |= {f"optimizer.{key}": value for key, value in self.optimizer.state().items()}
+        save_state(self.state_path, tensors, {"step": self.step})
+        self.average.swap()
+        show(self.base, self.vae, self.work / f"sheet-{self.step:06d}.png")
+        print(f"cosines {cosines(self.base.tokenizer, self.base.text_encoder)}", flush=True)
+        export(self.base.unet, CHECKPOINT / "unet")
+        export(self.base.text_encoder, CHECKPOINT / "text_encoder")
+        write_index(CHECKPOINT)
+        self.average.swap()
+
+    def train(self, minutes: float) -> None:
+        data = Data(self.work, 2 * self.step + dist.get_rank())
+        clock, losses, saved = Clock(minutes), [], time.monotonic()
+        while True:
+            # process 0's clock counts, so that all stop at the same step
+            now = torch.tensor([clock.share(), clock.rate()])
+            dist.broadcast(now, 0)
+            share, rate = now.tolist()
+            if share >= 1:
+                break
+            loss = self.base.loss(*data.batch())
+            loss.backward()
+            average_gradients(self.optimizer.parameters)
+            torch.nn.utils.clip_grad_norm_(self.optimizer.parameters, 1.0)
+            self.optimizer.step(rate)
+            self.step += 1
+            losses.append(loss.item())
+            if not self.first:
+                continue
+            self.average.update()
+            if self.step % 50 == 0:
+                recent = sum(losses[-200:]) / len(losses[-200:])
+                print(f"{self.step} {share * minutes:.1f} min rate {rate:.3f} loss {recent:.4f}", flush=True)
+            if time.monotonic() - saved > EXPORT_EVERY:
+                saved = time.monotonic()
+                self.save()
+        if self.first:
+            self.save()
+
+
+def process(rank: int, store: str, work: Path, resume: bool, minutes: float) -> None:
+    """One of two processes of one thread each: two threads in step would wait for each other on a busy machine."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=PROCESSES)
+    Run(work, resume).train(minutes)
+    dist.destroy_process_group()
+
+
 def main() -> None:
     arguments = setup(__doc__)
-    work: Path = arguments.work
-    torch.manual_seed(30)
-    tokenizer = CLIPTokenizer.from_pretrained(str(CHECKPOINT / "tokenizer"))
-    base, state_path = Base(tokenizer), work / "base.safetensors"
-    vae = AutoencoderKL.from_pretrained(str(CHECKPOINT / "vae"), torch_dtype=torch.float32).eval()
-    base.text_encoder.load_state_dict(load_state(work / "text.safetensors")[0])
-    named = dict(base.named_parameters())
-    hidden = [p for n, p in named.items() if is_matrix(n, p)]
-    optimizer = Muon(hidden, [p for n, p in named.items() if not is_matrix(n, p)], MUON_LR, ADAM_LR)
-    average, step = Average(base, 0.998), 0
-    if arguments.resume:
-        tensors, facts = load_state(state_path)
-        base.load_state_dict({n: tensors[f"model.{n}"] for n in named}, strict=False)
-        average.values = [tensors[f"average.{n}"] for n in named]
-        average.steps = step = facts["step"]
-        torch.manual_seed(30 + step)
-        optimizer.load({key[10:]: value for key, value in tensors.items() if key.startswith("optimizer.")})
-    print(f"{sum(p.numel() for p in named.values()) / 1e6:.2f} M parameters", flush=True)
-
-    def save(name: str) -> None:
-        """State for the next leg; then, with the averaged weights, sheet, cosines and checkpoint."""
-        tensors = {f"model.{n}": p.detach() for n, p in named.items()}
-        tensors |= {f"average.{n}": value for n, value in zip(named, average.values, strict=True)}
-        tensors |= {f"optimizer.{key}": value for key, value in optimizer.state().items()}
-        save_state(state_path, tensors, {"step": step})
-        average.swap()
-        show(base, vae, work / f"sheet-{name}.png")
-        print(f"cosines {cosines(tokenizer, base.text_encoder)}", flush=True)
-        export(base.unet, CHECKPOINT / "unet")
-        export(base.text_encoder, CHECKPOINT / "text_encoder")
-        write_index(CHECKPOINT)
-        average.swap()
-
-    data, clock, losses, saved = Data(work, step), Clock(arguments.minutes), [], time.monotonic()
-    while clock.share() < 1:
-        loss = base.loss(*data.batch())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
-        optimizer.step(clock.rate())
-        average.update()
-        step += 1
-        losses.append(loss.item())
-        if step % 100 == 0:
-            minutes = clock.share() * arguments.minutes
-            print(f"{step} {minutes:.1f} min rate {clock.rate():.3f} loss {sum(losses[-200:]) / 200:.4f}", flush=True)
-        if time.monotonic() - saved > EXPORT_EVERY:
-            saved = time.monotonic()
-            save(f"{step:06d}")
-    save(f"{step:06d}")
+    with tempfile.TemporaryDirectory() as folder:
+        store = str(Path(folder) / "store")
+        shared = (store, arguments.work, arguments.resume, arguments.minutes)
+        torch.multiprocessing.spawn(process, shared, nprocs=PROCESSES)
 
 
 if __name__ == "__main__":

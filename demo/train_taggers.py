@@ -15,7 +15,7 @@ from demo.attributes import ATTRIBUTES, Portrait, tags
 from demo.taggers import SIZE, Reader, Tagger, plain_trunk, residual_trunk, write_rows
 from demo.training import CHECKPOINT, Clock, decode, draw_many, encode, load_state, save_state, setup
 
-DRAWINGS, RECONSTRUCTED, TEST = 12_000, 5_000, 1_000
+DRAWINGS, RECONSTRUCTED, TEST = 9_000, 3_500, 600
 HELD_OUT_SHARE = 0.12
 TRUNKS = {"tagger": (plain_trunk, 41), "judge": (residual_trunk, 42)}
 

@@ -118,11 +118,11 @@ def export(model: nn.Module, folder: Path) -> None:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """Mean latents of uint8 pictures, scaled: (n, 4, h / 8, w / 8)."""
-    return torch.cat([vae.encode(tensor(part)).latent_dist.mean for part in pictures.split(32)]) * SCALE
+    return torch.cat([vae.encode(tensor(part)).latent_dist.mean for part in pictures.split(4)]) * SCALE
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """uint8 pictures (n, 3, h, w) of scaled latents."""
-    parts = [vae.decode(part / SCALE).sample for part in latents.split(32)]
+    parts = [vae.decode(part / SCALE).sample for part in latents.split(4)]
     return ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().byte()
