@@ -157,6 +157,18 @@ def test_changed_lora_file_is_read_again(host, lora, tiny_checkpoint, tmp_path):
     assert np.abs(first - second).max() > 1
 
 
+def test_few_lora_files_are_kept(host, lora, tmp_path):
+    paths = [tmp_path / f"{number}.safetensors" for number in range(12)]
+    for path in paths:
+        path.write_bytes(lora.read_bytes())
+    small = replace(BASE, steps=1, cfg_scale=1.0)
+    pictures = _draw(host, *(replace(small, lora=path) for path in paths))
+    assert all(_close(picture, pictures[0]) for picture in pictures)
+    assert 0 < len(host._adapters) <= 8
+    host.refresh_loras()
+    assert len(host._adapters) == 0
+
+
 def test_drawing_in_the_middle_of_a_training(host, lora, tiny_checkpoint):
     (plain,), (with_file,) = _draw(host, BASE), _draw(host, replace(BASE, lora=lora))
     with host.session() as session, session.borrow(BorrowRequest(str(tiny_checkpoint), checkpointed_blocks=5)) as model:

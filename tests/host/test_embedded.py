@@ -95,6 +95,18 @@ def test_recomputed_blocks_give_the_same_gradient_bit_for_bit(host, tiny_checkpo
     assert all(torch.equal(a, b) for a, b in zip(gradients, recomputed, strict=True))
 
 
+def test_number_of_recomputed_blocks_can_change_while_borrowed(host, tiny_checkpoint):
+    with host.session() as session, session.borrow(BorrowRequest(str(tiny_checkpoint), checkpointed_blocks=3)) as model:
+
+        def wrapped():
+            return [name for name in model.blocks() if "forward" in vars(model.loaded.unet.get_submodule(name))]
+
+        for count in (5, 0, 1000, 2):
+            model.recompute(count)
+            assert wrapped() == model.blocks()[:count]
+    assert wrapped() == []
+
+
 def test_recomputed_blocks_keep_less(host, tiny_checkpoint):
     def kept(blocks):
         sizes = []
