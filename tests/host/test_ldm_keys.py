@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from lib_lora_train.host import ldm_keys
 from lib_lora_train.host.architecture import from_ldm, standard
@@ -141,3 +142,71 @@ def _heads(count):
 
 def _other_parts():
     return {name: shape for name, shape in full_size_shapes().items() if not name.startswith(ldm_keys.UNET_PREFIX)}
+
+
+def test_full_size_names_and_shapes_are_the_originals(shapes):
+    openaimodel = pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+    with torch.device("meta"):
+        original = openaimodel.UNetModel(
+            image_size=32,
+            in_channels=4,
+            out_channels=4,
+            model_channels=320,
+            attention_resolutions=[4, 2, 1],
+            num_res_blocks=2,
+            channel_mult=[1, 2, 4, 4],
+            num_heads=8,
+            use_spatial_transformer=True,
+            transformer_depth=1,
+            context_dim=768,
+            use_checkpoint=False,
+            legacy=False,
+        )
+    expected = {name: tuple(tensor.shape) for name, tensor in original.state_dict().items()}
+    assert _part(shapes, ldm_keys.UNET_PREFIX) == expected
+
+
+def test_original_autoencoder_and_ours_compute_the_same():
+    """Encoder and decoder of the original; its attention holds 1x1 convolutions, its levels count the other way."""
+    original = pytest.importorskip("ldm.modules.diffusionmodules.model")
+    from diffusers import AutoencoderKL
+
+    sizes = {
+        "ch": 32,
+        "out_ch": 3,
+        "ch_mult": (1, 2, 2),
+        "num_res_blocks": 1,
+        "attn_resolutions": [],
+        "in_channels": 3,
+        "resolution": 32,
+        "z_channels": 4,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = nn.ModuleDict(
+            {
+                "encoder": original.Encoder(double_z=True, **sizes),
+                "decoder": original.Decoder(**sizes),
+                "quant_conv": nn.Conv2d(8, 8, 1),
+                "post_quant_conv": nn.Conv2d(4, 4, 1),
+            }
+        ).eval()
+        pixels, latents = torch.rand(1, 3, 32, 48) * 2 - 1, torch.randn(1, 4, 8, 12)
+    weights = parts.state_dict()
+    config = standard().vae | {
+        "block_out_channels": [32, 64, 64],
+        "layers_per_block": 1,
+        "down_block_types": ["DownEncoderBlock2D"] * 3,
+        "up_block_types": ["UpDecoderBlock2D"] * 3,
+    }
+    ours = AutoencoderKL.from_config(config).eval()
+    renamed = {inside: weights[name] for name, inside in ldm_keys.rename(weights, ldm_keys.vae_modules(1, 3)).items()}
+    for name in renamed:
+        if ldm_keys.is_vae_attention_weight(name):
+            renamed[name] = renamed[name][:, :, 0, 0]
+    ours.load_state_dict(renamed)
+    with torch.no_grad():
+        moments = parts["quant_conv"](parts["encoder"](pixels))
+        torch.testing.assert_close(ours.encode(pixels).latent_dist.parameters, moments, rtol=1e-4, atol=1e-5)
+        picture = parts["decoder"](parts["post_quant_conv"](latents))
+        torch.testing.assert_close(ours.decode(latents).sample, picture, rtol=1e-4, atol=1e-5)
