@@ -253,9 +253,7 @@ class _Reporter:
         if isinstance(error, KeyboardInterrupt | Stopped):
             self.code, text = STOPPED, message("cli.stopped", language)
         elif isinstance(error, UserError):
-            self.code, text = USER_ERROR, error.text()
-            if language != DEFAULT_LANGUAGE:
-                text = f"{error.where}: {error.sentence(language)}{error.remedy(language)}"
+            self.code, text = USER_ERROR, error.text(language)
         else:
             self.code, text = BROKEN, self._unexpected(error, language)
         if self._traceback_wanted:
