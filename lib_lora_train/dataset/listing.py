@@ -125,10 +125,19 @@ def find_concepts(
         concepts.append(Concept(name, path, int(match[1]), match[2] or "", is_regularization))
     notes = [Log("dataset.folder_ignored", {"where": name}, "warning") for name in skipped if name != mask_folder]
     if not concepts:
-        return [Concept(root.name, root, repeats, class_tokens, is_regularization)], problems, notes
+        return [_plain_concept(root, repeats, class_tokens, is_regularization, notes)], problems, notes
     if listing.pictures:
         notes.append(Log("dataset.loose", {"where": root.name, "count": len(listing.pictures)}, "warning"))
     return concepts, problems, notes
+
+
+def _plain_concept(root: Path, repeats: int, class_tokens: str, is_regularization: bool, notes: list[Log]) -> Concept:
+    """`root` as one concept. Who picks `10_hero` itself means ten repeats of hero, unless the settings say otherwise."""
+    match = _NUMBERED.fullmatch(root.name)
+    if match is not None and match[2] and int(match[1]) > 0 and repeats == 1 and not class_tokens:
+        repeats, class_tokens = int(match[1]), match[2]
+        notes.append(Log("dataset.named_folder", {"where": root.name, "repeats": repeats, "tokens": class_tokens}))
+    return Concept(root.name, root, repeats, class_tokens, is_regularization)
 
 
 def same_stem_notes(concept: Concept, names: Iterable[str]) -> list[Log]:

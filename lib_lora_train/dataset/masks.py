@@ -72,10 +72,10 @@ def mask_root(settings: DatasetSettings, training: Path) -> Path | None:
 
 
 def mask_folder(root: Path | None, concept: Concept, plain: bool) -> MaskFolder | None:
-    """The masks of `concept`: in a folder of its name below `root`, or for a plain folder in `root` itself."""
+    """The masks of `concept`: in a folder of its name below `root`; for a plain folder also in `root` itself."""
     if root is None or concept.is_regularization:
         return None
-    parts = () if plain else (concept.name,)
+    parts = () if plain and not (root / concept.name).is_dir() else (concept.name,)
     if not root.joinpath(*parts).is_dir():
         return MaskFolder(root, parts)
     folder = file_inside(root, *parts, where="/".join((root.name, *parts)))

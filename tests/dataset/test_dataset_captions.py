@@ -68,6 +68,12 @@ def test_first_line_with_text_is_read_and_more_is_said(tmp_path):
     assert [(note.code, note.values["count"]) for note in caption.notes] == [("caption.first_line", 2)]
 
 
+def test_a_byte_order_mark_is_nothing_to_talk_about(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes("cat".encode("utf-8-sig"))
+    assert (read_caption(path).text, read_caption(path).notes) == ("cat", [])
+
+
 def test_invisible_characters_go_and_joiners_stay(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes("c\u200bat\x00, \u2066dog\u2069, 👩\u200d🎨, می\u200cخواهم".encode())

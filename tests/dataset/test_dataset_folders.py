@@ -62,6 +62,19 @@ def test_plain_folder(tmp_path):
     assert len(found.pictures[0].content_hash) == 64
 
 
+def test_a_numbered_folder_picked_itself(tmp_path):
+    folder = tmp_path / "10_white cat"
+    write_picture(folder / "a.png", shift=1)
+    found = scan(chosen(folder))
+    assert [(p.where, p.repeats, p.caption) for p in found.pictures] == [("a.png", 10, "white cat")]
+    assert codes(found) == {"dataset.named_folder"}
+    assert [p.repeats for p in scan(chosen(folder, repeats=3)).pictures] == [3]
+    assert [p.caption for p in scan(chosen(folder, class_tokens="dog")).pictures] == ["dog"]
+    (tmp_path / "2024").mkdir()
+    write_picture(tmp_path / "2024" / "a.png", "x")
+    assert [p.repeats for p in scan(chosen(tmp_path / "2024")).pictures] == [1]
+
+
 def test_caption_order_and_empty_captions(tmp_path):
     for name in "abc":
         write_picture(tmp_path / f"{name}.png", shift=ord(name))

@@ -44,6 +44,12 @@ def test_where_masks_are_found(tmp_path, place, plain):
     assert not [note for note in found.notes if note.code == "dataset.folder_ignored"]
 
 
+def test_masks_of_a_numbered_folder_picked_itself(tmp_path):
+    write_picture(tmp_path / "2_x" / "a.png", "x")
+    mask = save_mask(tmp_path / "masks" / "2_x" / "a.png")
+    assert scan(chosen(tmp_path / "2_x")).pictures[0].mask_path == mask
+
+
 def test_masks_are_not_looked_at_without_masked_loss(tmp_path):
     write_picture(tmp_path / "a.png", "x")
     save_mask(tmp_path / "masks" / "a.png")
