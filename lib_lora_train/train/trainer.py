@@ -476,6 +476,8 @@ class Trainer:
                 self.progress.step,
                 self.events,
             )
+        except Stopped:
+            pass  # the loop sees the command next, and saves if that was asked
         except UserError as error:
             self.events(Log("train.sample_failed", {"reason": error.sentence()}, level="warning"))
         finally:

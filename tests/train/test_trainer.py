@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.signals import Commands, Log, Sampled, Saved, Step
+from lib_lora_train.signals import Commands, Log, Sampled, Saved, Stage, Step
 from tests.helpers.runs import equal, run, tiny_settings, weights, write_pictures
 
 PINNED_LOSSES = [1.104225, 1.104842, 1.060732, 1.108841, 1.017214, 1.105371]
@@ -123,6 +123,21 @@ def test_stop_without_saving_leaves_no_file(tiny_checkpoint, pictures, tmp_path)
     )
     assert result.outcome == "stopped" and result.lora is None and result.steps == 1
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_stop_and_save_in_the_middle_of_a_sample_still_saves(tiny_checkpoint, pictures, tmp_path):
+    commands = Commands()
+
+    def listen(event):
+        if isinstance(event, Stage) and event.code == "host.stage_drawing":
+            commands.stop_and_save()
+
+    settings = tiny_settings(
+        tiny_checkpoint, pictures, tmp_path, sample_prompts="zuna\na girl --w 64 --h 64", sample_every_n_steps=2
+    )
+    result = run(settings, listen, commands)
+    assert (result.outcome, result.steps) == ("stopped", 2)
+    assert result.lora.exists() and result.state.exists()
 
 
 def test_save_now_and_sample_now(tiny_checkpoint, pictures, tmp_path):
