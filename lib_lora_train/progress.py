@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+import unicodedata
 from typing import TextIO
 
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.signals import Event, Log, Sampled, Saved, Stage, Step
 
-BAR_WIDTH = 24
+BAR_WIDTH = 12  # a whole line then fits into 80 columns
 REDRAW_SECONDS = 0.1  # on a terminal
 LINE_SECONDS = 10.0  # into a file or a pipe, where every redraw would be a line
 
@@ -27,7 +29,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Step):
-            self._draw(step_line(event), last=event.step >= event.total_steps)
+            self._draw(step_line(event, self._language), last=event.step >= event.total_steps)
         elif isinstance(event, Stage):
             self._stage(event)
         elif isinstance(event, Log):
@@ -68,8 +70,9 @@ class Progress:
             self.line(text)
             return
         self._clear()
+        text = text[: shutil.get_terminal_size().columns - 1]  # one that wraps could not be taken back
         self._stream.write(text)
-        self._bar_length = len(text)
+        self._bar_length = columns(text)
         if last:
             self.close()
         self._stream.flush()
@@ -80,8 +83,13 @@ class Progress:
             self._bar_length = 0
 
 
+def columns(text: str) -> int:
+    """How wide a terminal draws `text`: Chinese characters take two columns."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
 def bar(done: int, total: int) -> str:
-    """`[######..................]`"""
+    """`[######......]`"""
     filled = BAR_WIDTH * min(done, total) // max(total, 1)
     return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
 
@@ -100,10 +108,17 @@ def speed(steps_per_second: float) -> str:
     return f"{1 / steps_per_second:.2f} s/it"
 
 
-def step_line(event: Step) -> str:
-    """Place, smoothed loss, speed, time left: the same in every language."""
-    return (
-        f"{event.step}/{event.total_steps} {bar(event.step, event.total_steps)} "
-        f"epoch {event.epoch}/{event.total_epochs}  loss {event.loss_smoothed:.4f}  "
-        f"{speed(event.steps_per_second)}  {clock(event.remaining)} left"
+def step_line(event: Step, language: str = DEFAULT_LANGUAGE) -> str:
+    """Place, smoothed loss, speed, time left."""
+    return message(
+        "cli.step",
+        language,
+        step=event.step,
+        steps=event.total_steps,
+        bar=bar(event.step, event.total_steps),
+        epoch=event.epoch,
+        epochs=event.total_epochs,
+        loss=f"{event.loss_smoothed:.4f}",
+        speed=speed(event.steps_per_second),
+        left=clock(event.remaining),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib_lora_train import progress as module
-from lib_lora_train.progress import Progress, bar, clock, speed, step_line
+from lib_lora_train.progress import Progress, bar, clock, columns, speed, step_line
 from lib_lora_train.signals import Log, Sampled, Saved, Stage, Step
 
 
@@ -22,16 +22,23 @@ def step(number: int, total: int = 100) -> Step:
 
 
 def test_pieces() -> None:
-    assert bar(0, 10) == "[" + "." * 24 + "]"
-    assert bar(5, 10) == "[" + "#" * 12 + "." * 12 + "]"
-    assert bar(11, 10) == "[" + "#" * 24 + "]"
-    assert bar(0, 0) == "[" + "." * 24 + "]"
+    assert bar(0, 10) == "[" + "." * 12 + "]"
+    assert bar(5, 10) == "[" + "#" * 6 + "." * 6 + "]"
+    assert bar(11, 10) == "[" + "#" * 12 + "]"
+    assert bar(0, 0) == "[" + "." * 12 + "]"
     assert [clock(seconds) for seconds in (0, 59.6, 61, 3723, -5)] == ["0:00", "1:00", "1:01", "1:02:03", "0:00"]
     assert [speed(rate) for rate in (3.14159, 0.25, 0.0)] == ["3.14 it/s", "4.00 s/it", "0.00 it/s"]
 
 
+def test_a_line_fits_into_80_columns() -> None:
+    long = Step(1600, 1600, 100, 100, 0.1, 0.1234, {}, 1.0, 12.34, 0, 1.0, 36000.0)
+    assert columns(step_line(long)) < 80 and columns(step_line(long, "zh-CN")) < 80
+    assert columns("第 1 轮") == 7
+
+
 def test_a_step_shows_place_loss_speed_and_time_left() -> None:
-    assert step_line(step(25)) == "25/100 [######..................] epoch 1/10  loss 0.1000  2.00 it/s  1:02:03 left"
+    assert step_line(step(25)) == "25/100 [###.........] epoch 1/10  loss 0.1000  2.00 it/s  1:02:03 left"
+    assert step_line(step(25), "zh-CN").endswith("第 1/10 轮  损失 0.1000  2.00 it/s  剩余 1:02:03")
 
 
 def test_the_bar_stays_on_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
