@@ -94,9 +94,9 @@ def plan_crop(size: Size, settings: DatasetSettings, where: str = "") -> CropPla
 
 
 def _closest(size: Size, sizes: tuple[Size, ...]) -> tuple[Size, Size]:
-    """Bucket of the same size, else of the closest width / height, and the picture's size when it covers that."""
+    """Bucket of the closest width / height (no two have the same), and the picture's size when it covers that."""
     ratio = size[0] / size[1]
-    bucket = size if size in sizes else min(sizes, key=lambda each: abs(each[0] / each[1] - ratio))
+    bucket = min(sizes, key=lambda each: abs(each[0] / each[1] - ratio))
     by_height = ratio > bucket[0] / bucket[1]
     scale = bucket[1] / size[1] if by_height else bucket[0] / size[0]
     return bucket, (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5))
