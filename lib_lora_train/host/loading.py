@@ -15,7 +15,15 @@ from lib_lora_train.host import ldm_keys
 from lib_lora_train.host.architecture import Architecture, from_ldm, standard
 from lib_lora_train.host.base import CheckpointInfo
 from lib_lora_train.host.tokens import load_tokenizer
-from lib_lora_train.host.weights import PICKLE_SUFFIXES, fill, folder_files, read_config, read_shapes, sha256
+from lib_lora_train.host.weights import (
+    PICKLE_SUFFIXES,
+    fill,
+    folder_files,
+    read_config,
+    read_shapes,
+    reason_of,
+    sha256,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -125,7 +133,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError("host.yaml", path.name, reason=str(error)) from error
+        raise UserError("host.yaml", path.name, reason=reason_of(error)) from error
     if not isinstance(options, dict):
         raise UserError("host.yaml", path.name, reason=type(options).__name__)
     return options

@@ -61,7 +61,8 @@ def _from_folder(folder: Path) -> CLIPTokenizer:
 
 
 def _checked(tokenizer: CLIPTokenizer, vocabulary: int, where: str) -> CLIPTokenizer:
-    if len(tokenizer) > vocabulary:
+    # CLIP's table is never larger than its vocabulary; a small one beside it belongs to another checkpoint.
+    if len(tokenizer) > vocabulary or (vocabulary == CLIP_VOCABULARY and len(tokenizer) < vocabulary):
         raise UserError("host.tokenizer_size", where, tokens=len(tokenizer), rows=vocabulary)
     return tokenizer
 

@@ -26,7 +26,7 @@ def open_weights(path: Path) -> Iterator[safe_open]:
         with safe_open(str(path), framework="pt") as handle:
             yield handle
     except (SafetensorError, OSError) as error:
-        raise UserError("host.damaged", path.name, reason=str(error)) from error
+        raise UserError("host.damaged", path.name, reason=reason_of(error)) from error
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -122,10 +122,15 @@ def read_config(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError("host.config", path.name, reason=str(error)) from error
+        raise UserError("host.config", path.name, reason=reason_of(error)) from error
     if not isinstance(value, dict):
         raise UserError("host.config", path.name, reason=type(value).__name__)
     return value
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong in a few words, without the path that the system puts into its own."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
 
 
 def sha256(paths: list[Path]) -> str:

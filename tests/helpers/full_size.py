@@ -17,9 +17,11 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_lora_train.draws import torch_generator
-from lib_lora_train.files import atomic_path
+from lib_lora_train.files import atomic_path, write_json, write_text
 from lib_lora_train.host import ldm_keys
 from lib_lora_train.host.architecture import standard
+from lib_lora_train.host.tokens import CLIP_VOCABULARY
+from tests.helpers.tiny import byte_symbols
 
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -68,8 +70,29 @@ def random_weight(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     return weight
 
 
-def write_random_sd15(path: Path, dtype: torch.dtype = torch.float32, seed: int = 0) -> Path:
-    """Writes the file one tensor at a time; the same seed gives the same numbers. Returns `path`."""
+def write_made_up_vocabulary(folder: Path) -> None:
+    """vocab.json and merges.txt in CLIP's format and of its size, so that nothing needs to be downloaded.
+
+    The merges join bytes two by two: texts fall into other tokens than CLIP's, but into as valid ones.
+    """
+    symbols = byte_symbols()
+    pairs = [(first, second) for second in (*(s + "</w>" for s in symbols), *symbols) for first in symbols]
+    merges = pairs[: CLIP_VOCABULARY - 512 - 2]
+    words = [*symbols, *(s + "</w>" for s in symbols), *(first + second for first, second in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    write_json(folder / "vocab.json", {word: index for index, word in enumerate(words)})
+    write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n")
+
+
+def write_random_sd15(
+    path: Path, dtype: torch.dtype = torch.float32, seed: int = 0, made_up_vocabulary: bool = True
+) -> Path:
+    """Writes the file one tensor at a time; the same seed gives the same numbers. Returns `path`.
+
+    The vocabulary goes to `<name>.tokenizer/`; without it CLIP's own is looked for when the file is loaded.
+    """
+    if made_up_vocabulary:
+        write_made_up_vocabulary(path.with_suffix(".tokenizer"))
     shapes = full_size_shapes()
     width = torch.empty((), dtype=dtype).element_size()
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}

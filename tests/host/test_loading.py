@@ -18,6 +18,7 @@ from lib_lora_train.host import tokens, weights
 from lib_lora_train.host.architecture import from_ldm, to_yaml_options
 from lib_lora_train.host.export import export_single_file
 from lib_lora_train.host.loading import alphas_cumprod, describe, load, with_hash
+from tests.helpers.full_size import write_made_up_vocabulary
 from tests.helpers.tiny import byte_symbols, write_tiny_checkpoint
 
 CPU = torch.device("cpu")
@@ -314,6 +315,28 @@ def test_vocabulary_larger_than_the_text_encoder(folder):
     vocabulary = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(vocabulary | {"more": len(vocabulary)}), encoding="utf-8")
     assert _refused(folder).code == "host.tokenizer_size"
+
+
+def test_made_up_vocabulary_has_clips_size(tmp_path):
+    write_made_up_vocabulary(tmp_path)
+    tokenizer = tokens.load_tokenizer([tmp_path], tokens.CLIP_VOCABULARY, "x")
+    assert len(tokenizer) == tokens.CLIP_VOCABULARY
+    ids = tokenizer("red hair, 1girl").input_ids
+    assert (ids[0], ids[-1]) == (49406, 49407)
+    assert tokenizer.unk_token_id not in ids[1:-1]
+
+
+def test_vocabulary_of_another_checkpoint_is_not_taken_for_clips(tiny_checkpoint):
+    with pytest.raises(UserError) as caught:
+        tokens.load_tokenizer([tiny_checkpoint / "tokenizer"], tokens.CLIP_VOCABULARY, "x")
+    assert caught.value.code == "host.tokenizer_size"
+
+
+def test_no_path_of_the_machine_in_a_refusal(folder):
+    (folder / "unet" / "config.json").unlink()
+    error = _refused(folder)
+    assert error.code == "host.config"
+    assert str(folder.parent) not in error.text() + error.text("zh-CN")
 
 
 def test_vocabulary_from_open_clip(tmp_path, monkeypatch, no_network):
