@@ -85,11 +85,11 @@ def write_made_up_vocabulary(folder: Path) -> None:
 
 
 def write_random_sd15(
-    path: Path, dtype: torch.dtype = torch.float32, seed: int = 0, made_up_vocabulary: bool = True
+    path: Path, dtype: torch.dtype = torch.float32, seed: int = 0, made_up_vocabulary: bool = False
 ) -> Path:
     """Writes the file one tensor at a time; the same seed gives the same numbers. Returns `path`.
 
-    The vocabulary goes to `<name>.tokenizer/`; without it CLIP's own is looked for when the file is loaded.
+    With `made_up_vocabulary` the file loads without CLIP's own: one is written to `<name>.tokenizer/`.
     """
     if made_up_vocabulary:
         write_made_up_vocabulary(path.with_suffix(".tokenizer"))
@@ -113,4 +113,4 @@ def write_random_sd15(
 
 if __name__ == "__main__":
     kinds = {"fp32": torch.float32, "fp16": torch.float16}
-    write_random_sd15(Path(sys.argv[1]), kinds[sys.argv[2] if len(sys.argv) > 2 else "fp32"])
+    write_random_sd15(Path(sys.argv[1]), kinds[sys.argv[2] if len(sys.argv) > 2 else "fp32"], made_up_vocabulary=True)
