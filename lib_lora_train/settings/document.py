@@ -11,6 +11,7 @@ HEAD = """# Settings
 
 Every setting of a training run, made from the tables in `lib_lora_train/settings/tables.py`.
 The name is the flag of `train` (with `--` before it) and the name in a config file; it is kohya's where kohya has one.
+What is not given has the default below. That is not always kohya's: those scripts start from rank 4, buckets off and `.caption` files.
 """
 
 
