@@ -71,6 +71,16 @@ def test_epochs_and_seeds_differ():
     assert len({tuple(batch[0].picture for batch in order) for order in orders}) == 4
 
 
+def test_who_shares_a_batch_changes_from_epoch_to_epoch():
+    cache = cache_of(*(entry(index) for index in range(20)))
+    groups = [
+        {frozenset(showing.picture for showing in batch) for batch in epoch_batches(cache, seed, epoch, 4)}
+        for seed, epoch in ((1, 0), (1, 1), (2, 0))
+    ]
+    assert groups[0] != groups[1]
+    assert groups[0] != groups[2]
+
+
 def test_the_order_of_buckets_is_mixed():
     cache = cache_of(entry(0, (64, 64), 50), entry(1, (128, 64), 50))
     firsts = [batch[0].picture for batch in epoch_batches(cache, 1, 0, 5)]
