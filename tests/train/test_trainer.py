@@ -172,6 +172,21 @@ def test_continue_from_a_file(plain, tmp_path):
     assert equal(weights(run(changed).lora), weights(result.lora))
 
 
+@pytest.mark.parametrize("from_file", [True, False])
+def test_continue_with_one_part_and_the_files_rank(plain, tmp_path, from_file):
+    settings, _, result = plain
+    events = []
+    changed = tiny_settings(
+        Path(settings.model.checkpoint), Path(settings.dataset.train_data_dir), tmp_path,
+        network_weights=str(result.lora), dim_from_weights=from_file, network_dim=8 if from_file else 4,
+        network_train_unet_only=True, max_train_epochs=1,
+    )  # fmt: skip
+    found = weights(run(changed, events.append).lora)
+    assert all(key.startswith("lora_unet_") for key in found)
+    assert {value.shape[0] for key, value in found.items() if key.endswith("lora_down.weight")} == {4}
+    assert "train.weights_left_out" in [getattr(event, "code", "") for event in events]
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
