@@ -18,7 +18,7 @@ from demo.training import CHECKPOINT, draw_many, encode, load_state, save_state
 ORDINARY, PER_NAME = 12_000, 100  # pictures
 NAMED_SHARE = 0.25  # of the pictures in a batch
 BATCH = 16  # per process
-DETAIL = 5.0  # extra loss weight of latent cells with eyes, mouth or worn things
+DETAIL = 1.0  # extra loss weight of latent cells with eyes, mouth or worn things (5 in the first half of the training)
 
 
 def encode_part(vae_folder: Path, seed: int, portraits: list[Portrait]) -> tuple[Tensor, Tensor]:
