@@ -139,8 +139,7 @@ def validate(settings: TrainSettings) -> list[Log]:
     """Checks settings against each other; returns what is allowed but worth saying.
 
     What only the training knows (losses, rates, schedules, what is trained) the trainer checks itself.
-    Raises UserError: settings.resolution, settings.side, settings.buckets, settings.no_masks,
-    settings.no_weights.
+    Raises UserError: settings.resolution, settings.side, settings.buckets, settings.no_weights.
     """
     dataset, network, run = settings.dataset, settings.network, settings.run
     width, height = parse_resolution(dataset.resolution)
@@ -150,8 +149,6 @@ def validate(settings: TrainSettings) -> list[Log]:
         raise UserError(
             "settings.buckets", "min_bucket_reso", smallest=dataset.min_bucket_reso, largest=dataset.max_bucket_reso
         )
-    if dataset.masked_loss and not dataset.conditioning_data_dir:
-        raise UserError("settings.no_masks", "conditioning_data_dir")
     if network.dim_from_weights and not network.network_weights:
         raise UserError("settings.no_weights", "network_weights")
     notes = []

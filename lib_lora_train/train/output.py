@@ -49,6 +49,11 @@ class Output:
     def states(self) -> Path:
         return self.run / "state"
 
+    @property
+    def latents(self) -> Path:
+        """Beside the runs, so that the next one finds them."""
+        return self.run.parent / "latents"
+
     def epoch_file(self, epoch: int) -> Path:
         return self.loras / f"{self.name}-{epoch:06d}{LORA_SUFFIX}"
 

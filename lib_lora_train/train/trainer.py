@@ -19,6 +19,7 @@ from lib_lora_train.dataset.batches import Showing, batches_per_epoch, epoch_bat
 from lib_lora_train.dataset.captions import captions_vary
 from lib_lora_train.dataset.folders import scan
 from lib_lora_train.dataset.latents import LatentCache, cache_latents
+from lib_lora_train.dataset.pictures import Picture
 from lib_lora_train.draws import torch_generator
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import sweep_temporaries
@@ -28,7 +29,8 @@ from lib_lora_train.network.keys import unread_keys
 from lib_lora_train.network.metadata import RunFacts, build_metadata
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.signals import Commands, EventSink, Log, Saved, Stage, Stopped, ignore_events
-from lib_lora_train.train.facts import picture_digest, run_facts
+from lib_lora_train.train.facts import run_facts
+from lib_lora_train.train.identity import batching, check_same_run, identity
 from lib_lora_train.train.limits import blocks_for, explain_out_of_memory
 from lib_lora_train.train.loss import check_loss_settings, sample_losses
 from lib_lora_train.train.meter import Meter
@@ -188,11 +190,15 @@ class Trainer:
         finally:
             self.meter.close()
 
+    def _pictures(self) -> list[Picture]:
+        """Those that are trained on: a picture can turn out broken when it is decoded."""
+        return [entry.picture for entry in self.caches.entries]
+
     def _largest_bucket(self) -> tuple[int, int]:
         return max(self.scan.buckets, key=lambda size: size[0] * size[1])
 
     def _cache(self, model: BorrowedModel) -> LatentCache:
-        disk = self.output.run / "latents" if self.settings.dataset.cache_latents_to_disk else None
+        disk = self.output.latents if self.settings.dataset.cache_latents_to_disk else None
         return cache_latents(
             self.scan,
             self.settings.dataset,
@@ -233,7 +239,7 @@ class Trainer:
         run = self.settings.run
         self.batches_per_epoch = batches_per_epoch(self.caches, run.train_batch_size)
         steps_per_epoch = -(-self.batches_per_epoch // run.gradient_accumulation_steps)
-        done = self.progress if self.held and self.held.batching != self._batching() else Progress()
+        done = self.progress if self.held and self.held.batching != batching(self.settings.run) else Progress()
         self.total_epochs = run.max_train_epochs or -(-run.max_train_steps // steps_per_epoch)
         self.total_steps = run.max_train_steps
         if run.max_train_epochs:
@@ -244,11 +250,11 @@ class Trainer:
         state = self.held
         if state is None:
             return
-        self._check_identity(state)
+        check_same_run(state.identity, identity(self.settings, self._pictures()))
         self.network.load(state.network, "resume")
         load_optimizer_state(self.optimizer, state.optimizer_tensors, state.optimizer_facts)
         self.scaler.load(state.scaler)
-        if state.batching != self._batching():
+        if state.batching != batching(self.settings.run):
             # Other batches are other draws: the epoch starts over. This is how a run that was out of memory goes on.
             self.progress.batch, self.progress.accumulated = 0, 0
             self.events(Log("train.epoch_restarted", level="warning"))
@@ -259,29 +265,6 @@ class Trainer:
                 weights[key].grad = torch.empty_like(weights[key]).copy_(gradient)
             self.waiting_loss.fill_(state.progress.waiting_loss)
         self.events(Log("train.resumed", {"step": self.progress.step, "epoch": self.progress.epoch}))
-
-    def _check_identity(self, state: TrainState) -> None:
-        """Raises UserError("state.other_run") naming the first setting that differs from the stopped run's."""
-        for name, value in self._identity().items():
-            if name in state.identity and state.identity[name] != value:
-                raise UserError("state.other_run", name, then=state.identity[name], now=value)
-
-    def _identity(self) -> dict[str, object]:
-        settings = self.settings
-        return {
-            "network_dim": settings.network.network_dim,
-            "network_alpha": settings.network.network_alpha,
-            "optimizer_type": settings.optimizer.optimizer_type,
-            "seed": settings.run.seed,
-            "resolution": settings.dataset.resolution,
-            "train_data_dir": picture_digest(self.scan.pictures),
-            "network_train_unet_only": settings.network.network_train_unet_only,
-            "network_train_text_encoder_only": settings.network.network_train_text_encoder_only,
-        }
-
-    def _batching(self) -> dict[str, int]:
-        run = self.settings.run
-        return {"batch": run.train_batch_size, "accumulation": run.gradient_accumulation_steps}
 
     def _probe(self) -> None:
         """One forward and backward before step 1: an adapter without a gradient would train nothing, for hours."""
@@ -456,8 +439,8 @@ class Trainer:
             optimizer_tensors=to_cpu(tensors),
             optimizer_facts=facts,
             scaler=self.scaler.state(),
-            identity=self._identity(),
-            batching=self._batching(),
+            identity=identity(self.settings, self._pictures()),
+            batching=batching(self.settings.run),
         )
 
     def _sample(self) -> None:
@@ -490,7 +473,7 @@ class Trainer:
     def _facts(self, output_name: str) -> RunFacts:
         totals = (self.batches_per_epoch, self.total_epochs, self.total_steps)
         return run_facts(
-            self.settings, self.model, self.network, self.scan.pictures, self.progress, totals, output_name, self.blocks
+            self.settings, self.model, self.network, self._pictures(), self.progress, totals, output_name, self.blocks
         )
 
     def _result(self, outcome: str) -> TrainResult:

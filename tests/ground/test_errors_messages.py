@@ -17,9 +17,9 @@ def test_error_has_sentence_and_remedy_in_both_languages() -> None:
 
 def test_text_names_the_place_once() -> None:
     named = UserError("settings.bounds", "seed", value=-1, minimum=0, maximum=9)
-    unnamed = UserError("settings.no_masks", "conditioning_data_dir")
+    unnamed = UserError("settings.no_weights", "network_weights")
     assert named.text().count("seed") == 1
-    assert unnamed.text().startswith("conditioning_data_dir: ")
+    assert unnamed.text().startswith("network_weights: ")
     assert str(named) == named.text()
 
 

@@ -305,7 +305,6 @@ def test_resolution_refused(text: str) -> None:
     [
         ({"resolution": "500", "enable_bucket": False}, "settings.side"),
         ({"min_bucket_reso": 512, "max_bucket_reso": 256}, "settings.buckets"),
-        ({"masked_loss": True}, "settings.no_masks"),
         ({"dim_from_weights": True}, "settings.no_weights"),
         ({"resolution": "big"}, "settings.resolution"),
     ],
