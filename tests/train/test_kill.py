@@ -3,7 +3,6 @@
 `LORA_TRAIN_KILLS` sets how many moments are tried.
 """
 
-import json
 import multiprocessing
 import os
 import random
@@ -37,39 +36,28 @@ def test_kill_minus_nine_loses_nothing(server, tiny_checkpoint, tmp_path):
     straight = settings_for(tiny_checkpoint, pictures, tmp_path / "straight")
     expected = weights(run(straight).lora)
     draws = random.Random(3)
-    killed_with_state = 0
     for number in range(KILLS):
         out = tmp_path / f"killed{number}"
         settings = settings_for(tiny_checkpoint, pictures, out)
-        _train_and_kill(server, settings, out / "zuna-run", draws.uniform(0, 1.2))
+        _train_and_kill(server, settings, out / "zuna-run", draws.uniform(0, 0.8))
         for path in out.rglob("*.safetensors"):
             if not any(part.startswith(".") for part in path.relative_to(out).parts):
                 assert weights(path), f"kill {number} left {path.name} broken"
-        if newest_first(out / "zuna-run"):
-            killed_with_state += 1
-            result = run(resumed(settings))
-            assert result.outcome == "done"
-            assert equal(weights(result.lora), expected), f"kill {number} changed the result"
-        assert not list((out / "zuna-run" / "state").glob(".*")) or not newest_first(out / "zuna-run")
-    assert killed_with_state >= KILLS // 2, "the kills came too early to say anything"
+        result = run(resumed(settings))
+        assert result.outcome == "done"
+        assert equal(weights(result.lora), expected), f"kill {number} changed the result"
+        assert not list((out / "zuna-run" / "state").glob(".*")), "what the killed writer left was not swept"
 
 
 def _train_and_kill(server, settings, run_folder: Path, delay: float) -> None:
-    """Kills the training `delay` seconds after its first step has been written down."""
+    """Kills the training `delay` seconds after its first state was written; from then on it may be anywhere."""
     process = server.Process(target=run, args=(settings,))
     process.start()
-    deadline = time.monotonic() + 120
-    while process.is_alive() and time.monotonic() < deadline and not _has_stepped(run_folder / "metrics.jsonl"):
+    deadline = time.monotonic() + 300
+    while process.is_alive() and time.monotonic() < deadline and not newest_first(run_folder):
         time.sleep(0.005)
     time.sleep(delay)
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL)
-
-
-def _has_stepped(metrics: Path) -> bool:
-    if not metrics.exists():
-        return False
-    first = metrics.read_text(encoding="utf-8").partition("\n")
-    return bool(first[1]) and json.loads(first[0])["step"] == 1

@@ -1,0 +1,66 @@
+"""The main job, end to end: the demo checkpoint is taught its character, and the second tagger sees it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from lib_lora_train.demo_run import run_demo
+from lib_lora_train.errors import UserError
+from lib_lora_train.network.files import describe_lora
+from lib_lora_train.signals import Step
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder, the report and the events of one demo; about a minute and a half on two cores."""
+    out, events = tmp_path_factory.mktemp("demo") / "out", []
+    path = run_demo(out, events.append)
+    return out, json.loads(path.read_text(encoding="utf-8")), events
+
+
+def test_the_character_was_learned(demo):
+    _, report, _ = demo
+    assert report["bound_with"]["value"] > 0.85
+    assert report["bound_without"]["value"] < 0.15
+    assert min(trait["value"] for trait in report["bound_each"].values()) > 0.6
+    assert report["bound_all"]["value"] > 0.45
+
+
+def test_what_is_free_stays_free_and_the_trigger_word_matters(demo):
+    _, report, _ = demo
+    assert report["free_base"]["value"] > 0.85
+    assert abs(report["free_with"]["value"] - report["free_base"]["value"]) < 0.15
+    assert report["leak"]["value"] < 0.7 * report["bound_with"]["value"]
+
+
+def test_every_value_lies_in_its_interval(demo):
+    _, report, _ = demo
+    for name in ("bound_with", "bound_without", "bound_all", "leak", "free_base", "free_with"):
+        assert 0 <= report[name]["low"] <= report[name]["value"] <= report[name]["high"] <= 1
+    assert report["pictures_per_column"] == 64
+
+
+def test_the_folder_holds_what_was_promised(demo):
+    out, report, events = demo
+    checkpoints = sorted(path.name for path in (out / "loras").glob("*.safetensors"))
+    assert (out / report["lora"]).name in checkpoints and len(checkpoints) == 5
+    width, height = Image.open(out / report["grid"]).size
+    assert width > 5 * 128 and height > 4 * 128
+    assert len(list((out / "dataset").glob("*/*.png"))) == len(list((out / "dataset").glob("*/*.txt"))) == 16
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, report["steps"] + 1))
+    assert (out / "run" / "metrics.jsonl").exists() and list((out / "run" / "samples").glob("*.png"))
+
+
+def test_the_file_says_what_it_is(demo):
+    out, report, _ = demo
+    described = describe_lora(out / report["lora"])
+    assert described.metadata["ss_output_name"] == "demo"
+    assert str(out) not in json.dumps(described.metadata)
+
+
+def test_a_second_demo_in_the_same_place_is_refused(demo):
+    out, _, _ = demo
+    with pytest.raises(UserError) as error:
+        run_demo(out)
+    assert error.value.code == "demo.exists"

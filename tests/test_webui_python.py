@@ -1,0 +1,28 @@
+"""The core under the library versions of a WebUI.
+
+`LORA_TRAIN_WEBUI_PYTHON` names the Python of one (it needs pytest and hypothesis besides); without it this is skipped.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYTHON = os.environ.get("LORA_TRAIN_WEBUI_PYTHON", "")
+# What needs neither diffusers nor gradio: the rooms that run inside the WebUI.
+CORE = (
+    "tests/ground", "tests/settings", "tests/dataset", "tests/jobs", "tests/test_draws.py", "tests/host/test_guard.py",
+    "tests/network/test_network_files.py", "tests/network/test_network_metadata.py",
+    "tests/network/test_network_network.py", "tests/network/test_network_modules.py", "tests/train/test_loss.py",
+    "tests/train/test_noise.py", "tests/train/test_scaler.py", "tests/train/test_state.py",
+    "tests/train/test_meter.py", "tests/train/test_output.py", "tests/train/test_schedules.py", "tests/train/test_plan.py",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not PYTHON, reason="LORA_TRAIN_WEBUI_PYTHON names no WebUI's Python")
+def test_the_core_passes_under_the_webuis_libraries():
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
