@@ -56,9 +56,9 @@ PREDICTION, LOSSES, WEIGHTS = 1e-5, 1e-4, 1e-3  # bounds, relative
 VARIANTS: dict[str, tuple[int, list[str], bool]] = {
     "unet": (10, ["--network_train_unet_only"], False),
     "unet_te": (10, [], True),
-    "min_snr": (4, ["--network_train_unet_only", "--min_snr_gamma=5"], False),
-    "clip_skip": (4, ["--clip_skip=2"], True),
-    "v_zero_terminal": (4, ["--network_train_unet_only", "--v_parameterization", "--zero_terminal_snr"], False),
+    "min_snr": (3, ["--network_train_unet_only", "--min_snr_gamma=5"], False),
+    "clip_skip": (3, ["--clip_skip=2"], True),
+    "v_zero_terminal": (3, ["--network_train_unet_only", "--v_parameterization", "--zero_terminal_snr"], False),
 }
 BUCKET_CASES = [
     {"resolution": resolution, "smallest": smallest, "largest": largest, "step": step, "no_upscale": no_upscale}

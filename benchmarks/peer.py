@@ -87,7 +87,7 @@ def prepare(options: argparse.Namespace, sizes: Sequence[tuple[int, int]] = SIZE
             unpack_open_clip(options.vocabulary, folder)
             write_json(folder / "tokenizer_config.json", _tokenizer_config())
     if not inputs.checkpoint.is_file():
-        write_random_sd15(inputs.checkpoint, torch.float16)
+        write_random_sd15(inputs.checkpoint, torch.float16, made_up_vocabulary=False)
     place = inputs.pictures / "1_zuna"
     place.mkdir(parents=True, exist_ok=True)
     for number, (size, caption) in enumerate(zip(sizes, CAPTIONS, strict=False)):
@@ -201,7 +201,10 @@ def _request_file(inputs: Inputs, name: str) -> Path:
 
 
 def run_process(command: list[str], threads: int, log: Path) -> Finished:
-    """Runs a command to its end, offline and on the CPU. Raises SystemExit, with the end of the log, when it fails."""
+    """Runs a command to its end, offline and on the CPU. Raises SystemExit, with the end of the log, when it fails.
+
+    On Linux a child's peak begins with what its parent holds: what is less than this process cannot be told.
+    """
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "CUDA_VISIBLE_DEVICES": "",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import tempfile
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ def _from_folder(folder: Path) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     # Built from the two files alone: the marks and the length are the same for every SD1.x model.
-    return CLIPTokenizer(
+    tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"),
         str(folder / "merges.txt"),
         unk_token=_END,
@@ -58,6 +60,11 @@ def _from_folder(folder: Path) -> CLIPTokenizer:
         pad_token=_END,
         model_max_length=CHUNK + 2,
     )
+    if tokenizer.fix_text is None:
+        # Without ftfy, transformers puts spaces around every Chinese or Japanese character: other tokens than the
+        # WebUI and sd-scripts, which have ftfy, make of the same caption.
+        tokenizer.fix_text = partial(unicodedata.normalize, "NFC")
+    return tokenizer
 
 
 def _checked(tokenizer: CLIPTokenizer, vocabulary: int, where: str) -> CLIPTokenizer:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from lib_lora_train.host.base import BorrowRequest
-from lib_lora_train.host.tokens import join_chunks, tokenize
+from lib_lora_train.host.tokens import join_chunks, load_tokenizer, tokenize
+from tests.helpers.tiny import write_tiny_tokenizer
 from tests.host.test_embedded import make_host
 
 LONG = ", ".join(["red hair", "blue eyes", "zuna"] * 30)  # 5 tokens and a comma each: 239 in all
@@ -101,3 +103,17 @@ def test_gradient_reaches_the_text_encoder_when_it_is_trained(host, tiny_checkpo
         unread = [a for key, a in network.adapters.items() if "_layers_2_" in key]
         assert all(adapter.lora_up.grad.abs().sum() > 0 for adapter in trained)
         assert all(adapter.lora_up.grad is None for adapter in unread)
+
+
+@pytest.mark.parametrize("with_ftfy", [True, False])
+def test_chinese_words_stay_whole(tmp_path, monkeypatch, with_ftfy):
+    """As the WebUI and kohya's trainer read them; transformers alone would take them apart by characters."""
+    if not with_ftfy:
+        monkeypatch.setitem(sys.modules, "ftfy", None)
+    else:
+        pytest.importorskip("ftfy")
+    write_tiny_tokenizer(tmp_path)
+    tokenizer = load_tokenizer((tmp_path,), 10_000, "")
+    pieces = tokenizer.tokenize("日本, RED hat")
+    assert len(pieces) == 6 + 1 + 2  # three bytes a character, the comma, two known words
+    assert [piece for piece in pieces if piece.endswith("</w>")][1:] == [",</w>", "red</w>", "hat</w>"]
