@@ -97,7 +97,6 @@ def demo_settings(out: Path) -> TrainSettings:
             trigger_word=TRIGGER,
             sample_prompts="\n".join(prompt for prompt, _ in eval_prompts()),
             sample_every_n_epochs=5,
-            sample_at_first=True,
             sample_cfg=SETTINGS.guidance,
             sample_steps=SETTINGS.sample_steps,
         ),

@@ -154,7 +154,7 @@ def validate(settings: TrainSettings) -> list[Log]:
     notes = []
     if network.network_alpha > network.network_dim:
         notes.append(Log("settings.alpha", {"alpha": network.network_alpha, "dim": network.network_dim}, "warning"))
-    samples = run.sample_every_n_epochs or run.sample_every_n_steps or run.sample_at_first
+    samples = run.sample_every_n_epochs or run.sample_every_n_steps
     if samples and not run.sample_prompts:
         notes.append(Log("settings.no_prompts", {}, "warning"))
     return notes

@@ -130,7 +130,7 @@ class RunSettings:
     sample_prompts: str = setting("", "Sample prompts", "A file of prompts, one a line, or the prompts themselves, one a line.")
     sample_every_n_epochs: int = setting(0, "Sample every n epochs", "0 is never.", minimum=0, maximum=100000)
     sample_every_n_steps: int = setting(0, "Sample every n steps", "0 is never.", minimum=0, maximum=10000000)
-    sample_at_first: bool = setting(False, "Sample before the first step", "For comparison.")
+    sample_at_first: bool = setting(True, "Sample before the first step", "For comparison.")
     sample_steps: int = setting(20, "Sampling steps", "", minimum=1, maximum=200)
     sample_cfg: float = setting(7.0, "Sampling guidance", "", minimum=1, maximum=50)
     logging_dir: str = setting("", "Log folder", "TensorBoard files, when the package is installed; empty: none.")

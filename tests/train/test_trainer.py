@@ -69,7 +69,7 @@ def test_samples_change_no_bit_of_the_training(plain, tmp_path):
     events = []
     changed = tiny_settings(
         Path(settings.model.checkpoint), Path(settings.dataset.train_data_dir), tmp_path,
-        sample_prompts="zuna, smile\na girl --w 64 --h 128", sample_every_n_steps=1, sample_at_first=True, sample_steps=2,
+        sample_prompts="zuna, smile\na girl --w 64 --h 128", sample_every_n_steps=1, sample_steps=2,
     )  # fmt: skip
     again = run(changed, events.append)
     assert equal(weights(result.lora), weights(again.lora))
@@ -133,7 +133,12 @@ def test_stop_and_save_in_the_middle_of_a_sample_still_saves(tiny_checkpoint, pi
             commands.stop_and_save()
 
     settings = tiny_settings(
-        tiny_checkpoint, pictures, tmp_path, sample_prompts="zuna\na girl --w 64 --h 64", sample_every_n_steps=2
+        tiny_checkpoint,
+        pictures,
+        tmp_path,
+        sample_prompts="zuna\na girl --w 64 --h 64",
+        sample_every_n_steps=2,
+        sample_at_first=False,
     )
     result = run(settings, listen, commands)
     assert (result.outcome, result.steps) == ("stopped", 2)
@@ -151,7 +156,7 @@ def test_save_now_and_sample_now(tiny_checkpoint, pictures, tmp_path):
 
     run(tiny_settings(tiny_checkpoint, pictures, tmp_path, sample_prompts="zuna", sample_steps=1), listen, commands)
     assert (tmp_path / "zuna-step00000003.safetensors").exists()
-    assert [event.step for event in events if isinstance(event, Sampled)] == [3, 12]
+    assert [event.step for event in events if isinstance(event, Sampled)] == [0, 3, 12]
 
 
 def test_a_taken_name_is_never_overwritten(plain):
