@@ -175,6 +175,7 @@ class Host(Protocol):
 
     name: str
     paths: HostPaths
+    device: torch.device  # where models are computed
 
     def checkpoints(self) -> list[CheckpointInfo]: ...
 

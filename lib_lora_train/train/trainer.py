@@ -119,6 +119,8 @@ class Trainer:
                     outcome = self._train_on(session, model)
         except Stopped:
             outcome = "stopped"
+        except torch.cuda.OutOfMemoryError as error:  # of a training step there is more to say: explain_out_of_memory
+            raise UserError("train.out_of_memory_before", "resolution") from error
         return self._result(outcome)
 
     def _check(self) -> None:
@@ -155,10 +157,18 @@ class Trainer:
             train_text_encoder=self._trains_text_encoder,
             clip_skip=settings.model.clip_skip,
             max_token_length=settings.model.max_token_length,
-            dtype=DTYPES[settings.run.mixed_precision],
+            dtype=self._dtype(),
             resolutions=tuple(self.scan.buckets),
             prediction=settings.model.prediction,
         )
+
+    def _dtype(self) -> torch.dtype:
+        """The setting's; but fp16, which is the default, is not for processors: slow where they can do it at all."""
+        dtype = DTYPES[self.settings.run.mixed_precision]
+        if dtype == torch.float16 and self.host.device.type == "cpu":
+            self.events(Log("train.cpu_fp32", level="warning"))
+            return torch.float32
+        return dtype
 
     @property
     def _trains_text_encoder(self) -> bool:

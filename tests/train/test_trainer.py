@@ -252,6 +252,28 @@ def test_out_of_memory_says_what_would_fit(tiny_checkpoint, pictures, tmp_path, 
     assert error.value.remedy()
 
 
+def test_out_of_memory_while_encoding_is_said_too(tiny_checkpoint, pictures, tmp_path, monkeypatch):
+    from lib_lora_train.host import embedded
+
+    def full(self, *args, **kwargs):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(embedded.EmbeddedModel, "encode_images", full)
+    with pytest.raises(UserError) as error:
+        run(tiny_settings(tiny_checkpoint, pictures, tmp_path))
+    assert error.value.code == "train.out_of_memory_before"
+
+
+def test_fp16_on_a_processor_is_computed_in_fp32_and_said(plain, tmp_path):
+    settings, _, result = plain
+    events = []
+    changed = tiny_settings(
+        Path(settings.model.checkpoint), Path(settings.dataset.train_data_dir), tmp_path, mixed_precision="fp16"
+    )
+    assert equal(weights(run(changed, events.append).lora), weights(result.lora))
+    assert "train.cpu_fp32" in [getattr(event, "code", "") for event in events]
+
+
 def test_a_full_disk_is_said_and_the_last_good_file_stays(tiny_checkpoint, pictures, tmp_path, monkeypatch):
     from lib_lora_train.train import trainer
 
