@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from demo.attributes import Portrait
-from demo.draw import CLOTHES, EYES, HAIR, MOUTH, OUTLINE, SKIN, Color, Pen, Point, shade
+from demo.pen import CLOTHES, EYES, HAIR, MOUTH, OUTLINE, SKIN, Color, Pen, Point, shade
 
 Box = tuple[str, float, float, float, float]
 
