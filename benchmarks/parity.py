@@ -12,6 +12,7 @@ Exit code 1 when a bound is broken. Weights are random: agreement is about arith
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shutil
 import sys
@@ -298,7 +299,9 @@ def main(words: Sequence[str] | None = None) -> int:
     rules, different = compare_rules(inputs, first)
     pictures = compare_pictures(inputs, host, load_file(trace_of(inputs, options.variants[0])))
     holds = all([tell("rules", rules), tell("pictures", pictures)])
-    results: dict[str, Any] = {
+    # Variants of earlier calls stay in the file.
+    results: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+    results |= {
         "machine": peer.machine(options.threads),
         "versions": {"ours": peer.own_versions(), "sd_scripts": first["versions"]},
         "bounds": {"prediction": PREDICTION, "losses": LOSSES, "weights": WEIGHTS},
@@ -311,8 +314,7 @@ def main(words: Sequence[str] | None = None) -> int:
         checks, rows = compare_run(inputs, name, theirs, ours)
         holds &= tell(f"{name}, {VARIANTS[name][0]} steps", checks)
         results[name] = {"figures": as_figures(checks)} | rows
-        if options.out:
-            write_json(options.out, results)
+        write_json(options.out, results)
     return 0 if holds else 1
 
 

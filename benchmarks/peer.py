@@ -72,7 +72,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--vocabulary", type=Path, required=True, help="bpe_simple_vocab_16e6.txt.gz of open_clip_torch")
     made.add_argument("--work", type=Path, required=True, metavar="DIR", help="scratch folder; 3 GB; kept")
     made.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides")
-    made.add_argument("--out", type=Path, metavar="FILE", help="JSON with all figures")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with all figures")
     return made
 
 

@@ -99,8 +99,7 @@ def main(words: Sequence[str] | None = None) -> int:
         results[variant] = measure(options, inputs, variant)
         versions = peer.report_of(inputs, f"timed-{variant}")["versions"]
         results["versions"] = {"ours": peer.own_versions(), "sd_scripts": versions}
-        if options.out:
-            write_json(options.out, results)
+        write_json(options.out, results)
         holds &= results[variant]["ours"]["peak_bytes"] <= MOST_MEMORY and not results[variant]["file"]["differences"]
         ratios = ", ".join(f"{key} {value:.2f}" for key, value in results[variant]["ratio"].items())
         print(f"{variant}, ours by theirs: {ratios}")
