@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from demo.attributes import ATTRIBUTES, CHARACTER, FREE, Portrait, sample, tags
-from demo.captions import RESERVED, join
+from demo.captions import join
 from demo.draw import draw
 
 __all__ = ["CHARACTER", "SETTINGS", "TRIGGER", "Settings", "eval_prompts", "regularisation_set", "training_set"]
 
-#: A whole token of the demo tokenizer that the base never saw in a caption.
-TRIGGER = RESERVED[0]
+#: One of the words kept for this (``captions.RESERVED``): a whole token that the base never saw in a caption. Chance gave
+#: some of the others a look of their own ("zelkova" is always green-eyed), which a LoRA has to overcome; not this one.
+TRIGGER = "kestrel"
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def write_index(folder: Path) -> None:
 def load_parts(folder: Path) -> tuple[CLIPTokenizer, CLIPTextModel, UNet2DConditionModel, AutoencoderKL]:
     """The checkpoint in fp32, channels last where that is faster."""
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
-    text_encoder = CLIPTextModel.from_pretrained(str(folder / "text_encoder"), torch_dtype=torch.float32)
+    text_encoder = CLIPTextModel.from_pretrained(str(folder / "text_encoder")).float()
     unet = UNet2DConditionModel.from_pretrained(str(folder / "unet"), torch_dtype=torch.float32)
     vae = AutoencoderKL.from_pretrained(str(folder / "vae"), torch_dtype=torch.float32)
     channels_last = torch.channels_last

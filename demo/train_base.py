@@ -68,7 +68,7 @@ def show(base: Base, vae: AutoencoderKL, path: Path) -> None:
     rng = random.Random(99)
     prompts = [caption(sample(rng), rng) for _ in range(16)]
     prompts += ["1girl, alice, smile, close-up, blue sky", "1girl, vera, frown, upper body, forest"] * 2
-    prompts += ["1girl, red eyes, close-up", "1girl, zelkova, smile, close-up, sunset", "1girl", ""]
+    prompts += ["1girl, red eyes, close-up", "1girl, kestrel, smile, close-up, sunset", "1girl", ""]
     latents = sample_latents(base.tokenizer, base.text_encoder, base.unet, prompts, list(range(24)), 2.5)
     pictures = decode(vae, latents).permute(0, 2, 3, 1)
     rows = pictures.reshape(3, 8, 128, 128, 3).permute(0, 2, 1, 3, 4).reshape(384, 1024, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from demo.attributes import ATTRIBUTES, CHARACTER, FREE, HELD_OUT, NONE, TRAITS, resembles_character, sample, tags
-from demo.captions import NAMES, named_characters, targets, training_words
+from demo.captions import NAMES, RESERVED, named_characters, targets, training_words
 from demo.character import SETTINGS, TRIGGER, eval_prompts, regularisation_set, training_set
 from demo.draw import SIZE, draw
 
@@ -79,6 +79,7 @@ def test_names_have_their_own_traits() -> None:
 def test_training_set_names_the_character_only_by_trigger() -> None:
     pairs = training_set(0, 16)
     assert len(pairs) == 16
+    assert TRIGGER in RESERVED
     hidden = {CHARACTER[trait] for trait in TRAITS}
     for image, caption in pairs:
         words = caption.split(", ")
