@@ -13,7 +13,7 @@ NAMES = (
     "mina", "nora", "olga", "petra", "rosa", "sofia", "tamara", "ursula", "vera", "wanda", "xenia", "yuki",
 )  # fmt: skip
 
-#: Whole tokens that no caption of the base holds: trigger words for characters to teach.
+#: Whole tokens that no caption of the base holds: trigger words for characters to teach (see ``reserved.py``).
 RESERVED = ("zelkova", "quillon", "mirabel", "tovani", "ashgrove", "peridot", "lumira", "kestrel")
 
 Names = dict[str, Portrait]

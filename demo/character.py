@@ -13,9 +13,9 @@ from demo.draw import draw
 
 __all__ = ["CHARACTER", "SETTINGS", "TRIGGER", "Settings", "eval_prompts", "regularisation_set", "training_set"]
 
-#: One of the words kept for this (``captions.RESERVED``): a whole token that the base never saw in a caption. Chance gave
-#: some of the others a look of their own ("zelkova" is always green-eyed), which a LoRA has to overcome; not this one.
-TRIGGER = "kestrel"
+#: One of the words kept for this (``captions.RESERVED``): a whole token that the base never saw in a caption and takes
+#: for the name of somebody it has not met (``reserved.py``).
+TRIGGER = "quillon"
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Settings:
 
     rank: int = 8
     alpha: float = 8.0
-    unet_lr: float = 2e-3
-    text_encoder_lr: float = 1e-3
+    unet_lr: float = 3e-3
+    text_encoder_lr: float = 2e-3
     batch_size: int = 8
     steps: int = 400
     warmup_steps: int = 10

@@ -14,7 +14,7 @@ WIDTH = 64  # of the text encoder, and so of cross-attention
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Two layers. Tokens start larger than CLIP's so that the words kept for later, never trained, can be told apart."""
+    """Two layers. Token vectors start larger than CLIP's, for so few dimensions."""
     end = tokenizer.eos_token_id
     model = CLIPTextModel(
         CLIPTextConfig(

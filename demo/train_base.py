@@ -24,6 +24,7 @@ from demo.captions import caption
 from demo.data import Data
 from demo.models import build_scheduler, build_text_encoder, build_unet, sample_latents, token_ids, write_index
 from demo.muon import Muon, average_gradients
+from demo.reserved import name_reserved
 from demo.train_text import cosines
 from demo.training import CHECKPOINT, Average, Clock, decode, export, load_state, save_state, setup
 
@@ -68,7 +69,7 @@ def show(base: Base, vae: AutoencoderKL, path: Path) -> None:
     rng = random.Random(99)
     prompts = [caption(sample(rng), rng) for _ in range(16)]
     prompts += ["1girl, alice, smile, close-up, blue sky", "1girl, vera, frown, upper body, forest"] * 2
-    prompts += ["1girl, red eyes, close-up", "1girl, kestrel, smile, close-up, sunset", "1girl", ""]
+    prompts += ["1girl, red eyes, close-up", "1girl, quillon, smile, close-up, sunset", "1girl", ""]
     latents = sample_latents(base.tokenizer, base.text_encoder, base.unet, prompts, list(range(24)), 2.5)
     pictures = decode(vae, latents).permute(0, 2, 3, 1)
     rows = pictures.reshape(3, 8, 128, 128, 3).permute(0, 2, 1, 3, 4).reshape(384, 1024, 3)
@@ -107,6 +108,7 @@ class Run:
         tensors |= {f"optimizer.{key}": value for key, value in self.optimizer.state().items()}
         save_state(self.state_path, tensors, {"step": self.step})
         self.average.swap()
+        name_reserved(self.base.tokenizer, self.base.text_encoder)
         show(self.base, self.vae, self.work / f"sheet-{self.step:06d}.png")
         print(f"cosines {cosines(self.base.tokenizer, self.base.text_encoder)}", flush=True)
         export(self.base.unet, CHECKPOINT / "unet")
