@@ -24,7 +24,7 @@ class Settings:
 
     rank: int = 8
     alpha: float = 8.0
-    unet_lr: float = 3e-3
+    unet_lr: float = 4e-3
     text_encoder_lr: float = 2e-3
     batch_size: int = 8
     steps: int = 400
