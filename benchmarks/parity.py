@@ -132,7 +132,8 @@ class ReplayedTrainer(trainer.Trainer):
     def _optimizer_step(self) -> None:
         if self.progress.step == 0:
             weights = self.network.named_parameters().items()
-            self.gradients = {name: weight.grad.clone() for name, weight in weights}
+            # With clip skip the text encoder's last layers have none.
+            self.gradients = {name: weight.grad.clone() for name, weight in weights if weight.grad is not None}
         super()._optimizer_step()
 
 
