@@ -18,7 +18,6 @@ from demo.training import CHECKPOINT, draw_many, encode, load_state, save_state
 ORDINARY, PER_NAME = 12_000, 100  # pictures
 NAMED_SHARE = 0.25  # of the pictures in a batch
 BATCH = 16  # per process
-DETAIL = 1.0  # extra loss weight of latent cells with eyes, mouth or worn things (5 in the first half of the training)
 
 
 def encode_part(vae_folder: Path, seed: int, portraits: list[Portrait]) -> tuple[Tensor, Tensor]:
@@ -48,12 +47,12 @@ def cache_latents(work: Path) -> None:
 
 
 class Data:
-    """Cached latents with freshly made captions."""
+    """Cached latents with freshly made captions; ``detail`` is the extra loss weight of cells with eyes, mouth, worn things."""
 
-    def __init__(self, work: Path, seed: int) -> None:
+    def __init__(self, work: Path, seed: int, detail: float) -> None:
         tensors, facts = load_state(work / "latents.safetensors")
         self.latents = tensors["latents"].float()
-        weight = 1 + DETAIL * tensors["masks"].float() / 255
+        weight = 1 + detail * tensors["masks"].float() / 255
         self.weights = weight / weight.mean()
         self.portraits: list[Portrait] = facts["portraits"]
         self.rng = random.Random(seed)

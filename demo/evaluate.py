@@ -89,7 +89,7 @@ def character(model: Model, settings: Settings, trigger: bool, seeds: int, sheet
     pictures = model.pictures([text for text, _ in prompts], numbers, settings.guidance, settings.sample_steps)
     seen = model.judge.read(pictures)
     if sheet:
-        save_sheet(pictures[:: seeds // 8], sheet)
+        save_sheet(pictures[:: max(1, seeds // 8)], sheet)
     shares = share_shown(seen, [{**CHARACTER, **free} for _, free in prompts])
     together = sum(all(s[trait] == CHARACTER[trait] for trait in TRAITS) for s in seen) / len(seen)
     return {
