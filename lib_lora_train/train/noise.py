@@ -34,14 +34,15 @@ class NoiseSchedule:
         if zero_terminal_snr and prediction == "epsilon":
             # At the last timestep the answer would be the input itself: nothing is learned and the SNR weights divide by 0.
             raise UserError("train.zero_snr_epsilon", "zero_terminal_snr")
-        table = alphas_cumprod.detach().to("cpu", torch.float32)
-        if zero_terminal_snr:
-            table = zero_terminal_alphas_cumprod(table)
+        original = alphas_cumprod.detach().to("cpu", torch.float32)
+        table = zero_terminal_alphas_cumprod(original) if zero_terminal_snr else original
         self.prediction = prediction
         self.alphas_cumprod = table.to(device)
         self.signal = self.alphas_cumprod.sqrt()
         self.sigma = (1.0 - self.alphas_cumprod).sqrt()
-        self.snr = (self.signal / self.sigma).square()
+        # As in kohya's trainer the weights come from the schedule before it is rescaled: by the rescaled one the last
+        # timestep, which the rescaling is for, would have weight 0.
+        self.snr = (original.sqrt() / (1.0 - original).sqrt()).square().to(device)
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

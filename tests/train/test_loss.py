@@ -46,6 +46,13 @@ def test_zero_terminal_schedule_is_kohyas():
     assert schedule.alphas_cumprod[-1] == 0
 
 
+def test_weights_come_from_the_schedule_before_it_is_rescaled():
+    """kohya fills its SNR table first and rescales the betas after."""
+    schedule = NoiseSchedule(sd_alphas_cumprod(), "v_prediction", True, CPU)
+    weights = timestep_weights(TIMESTEPS, schedule, LossSettings(min_snr_gamma=5))
+    close(weights, [0.0042501087, 0.0085198879, 0.6737923, 0.2763325, 0.0046600942], rtol=1e-4)
+
+
 def test_zero_terminal_snr_is_refused_for_noise_prediction():
     with pytest.raises(UserError) as error:
         NoiseSchedule(sd_alphas_cumprod(), "epsilon", True, CPU)
