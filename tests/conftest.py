@@ -20,6 +20,7 @@ hypothesis.settings.load_profile("house")
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder with a very small random model of SD1 layout; shared, so never write into it."""
+    pytest.importorskip("diffusers", reason="needs diffusers, which a WebUI does not have")
     from tests.helpers.tiny import write_tiny_checkpoint
 
     return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")

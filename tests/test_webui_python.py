@@ -15,7 +15,7 @@ PYTHON = os.environ.get("LORA_TRAIN_WEBUI_PYTHON", "")
 CORE = (
     "tests/ground", "tests/settings", "tests/dataset", "tests/jobs", "tests/test_draws.py", "tests/host/test_guard.py",
     "tests/network/test_network_files.py", "tests/network/test_network_metadata.py",
-    "tests/network/test_network_network.py", "tests/network/test_network_modules.py", "tests/train/test_loss.py",
+    "tests/network/test_network_network.py", "tests/train/test_loss.py",
     "tests/train/test_noise.py", "tests/train/test_scaler.py", "tests/train/test_state.py",
     "tests/train/test_meter.py", "tests/train/test_output.py", "tests/train/test_schedules.py", "tests/train/test_plan.py",
 )  # fmt: skip
