@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from PIL.Image import Image
 
 from demo.attributes import ATTRIBUTES, CHARACTER, FREE, NONE, TRAITS, Portrait
@@ -48,6 +51,23 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
     if (out / "dataset").exists():
         raise UserError("demo.exists", out.name)
     commands = commands or Commands()
+    with _few_threads():
+        return _run(out, events, commands)
+
+
+@contextmanager
+def _few_threads() -> Iterator[None]:
+    """At most half of the cores. Threads of such a small model wait for each other at every layer: a second one gains
+    a sixth on two free cores, and when something else runs there the steps take twenty times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, max(1, (os.cpu_count() or 2) // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(out: Path, events: EventSink, commands: Commands) -> Path:
     events(Stage("demo.stage_drawing"))
     write_pictures(out)
     host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
