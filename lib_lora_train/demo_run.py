@@ -51,8 +51,22 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
     if (out / "dataset").exists():
         raise UserError("demo.exists", out.name)
     commands = commands or Commands()
+    events(Stage("demo.stage_drawing"))
+    write_pictures(out)
+    host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
+    output = Output(loras=out / "loras", run=out / "run", name="demo")
     with _few_threads():
-        return _run(out, events, commands)
+        result = train(host, demo_settings(out), events, commands, output)
+    if result.outcome != "done" or result.lora is None:
+        raise UserError("demo.stopped", "demo", step=result.steps)
+    with host.session(commands, events) as session:
+        events(Stage("demo.stage_grid"))
+        grid = _write_grid(session, out, output, result.lora)
+        report = judge(session, result.lora, events)
+    report |= _facts(result, out, grid)
+    path = out / "report.json"
+    write_json(path, report)
+    return path
 
 
 @contextmanager
@@ -65,25 +79,6 @@ def _few_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _run(out: Path, events: EventSink, commands: Commands) -> Path:
-    events(Stage("demo.stage_drawing"))
-    write_pictures(out)
-    host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
-    settings = demo_settings(out)
-    output = Output(loras=out / "loras", run=out / "run", name="demo")
-    result = train(host, settings, events, commands, output)
-    if result.outcome != "done" or result.lora is None:
-        raise UserError("demo.stopped", "demo", step=result.steps)
-    with host.session(commands, events) as session:
-        events(Stage("demo.stage_grid"))
-        grid = _write_grid(session, out, output, result.lora)
-        report = judge(session, result.lora, events)
-    report |= _facts(result, out, grid)
-    path = out / "report.json"
-    write_json(path, report)
-    return path
 
 
 def demo_settings(out: Path) -> TrainSettings:
