@@ -20,7 +20,7 @@ TRIGGER = "quillon"
 
 @dataclass(frozen=True)
 class Settings:
-    """LoRA settings that teach the character in about a minute on two cores."""
+    """LoRA settings that teach the character in one to one and a half minutes on two cores."""
 
     rank: int = 8
     alpha: float = 8.0
