@@ -32,11 +32,15 @@ MAX_TITLE = 200
 _ID = re.compile(r"[a-z0-9]{1,24}-[0-9a-f]{6}")
 _RUN_ID = re.compile(r"r[0-9]{2,6}")
 _STORED = {"title": str, "kind": str, "trigger_word": str, "created": float}  # what project.json holds
+_SINCE = {"owner": ""}  # and what it may lack, because an earlier version wrote it
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project as its project.json describes it. `created` is in seconds since 1970."""
+    """A project as its project.json describes it. `created` is in seconds since 1970.
+
+    `owner` is the login of whoever made it; a project without one is everybody's.
+    """
 
     root: Path
     id: str
@@ -44,6 +48,7 @@ class Project:
     kind: str
     trigger_word: str
     created: float
+    owner: str = ""
 
     @property
     def folder(self) -> Path:
@@ -58,12 +63,14 @@ class Project:
         return self.path("dataset", f"{repeats}_{safe_name(self.trigger_word, self.kind)}")
 
 
-def create_project(root: Path, title: str, kind: str = "character", trigger_word: str = "") -> Project:
+def create_project(
+    root: Path, title: str, kind: str = "character", trigger_word: str = "", owner: str = ""
+) -> Project:
     """Makes the folders of a new project.
 
     Raises UserError: project.title, project.kind, file.write.
     """
-    project = Project(root, _new_id(title), _title(title), _kind(kind), trigger_word.strip(), time.time())
+    project = Project(root, _new_id(title), _title(title), _kind(kind), trigger_word.strip(), time.time(), owner)
     try:
         for name in FOLDERS:
             (project.folder / name).mkdir(parents=True, exist_ok=True)
@@ -186,14 +193,15 @@ def _read(root: Path, project_id: str, folder: Path) -> Project:
         content = json.loads((folder / "project.json").read_text(encoding="utf-8"))
         version, stored = content.pop("version"), content
         if version == PROJECT_VERSION:
-            return Project(root, project_id, **{name: kind(stored[name]) for name, kind in _STORED.items()})
+            values = {name: kind(stored[name]) for name, kind in _STORED.items()}
+            return Project(root, project_id, **values, **{name: str(stored.get(name, _SINCE[name])) for name in _SINCE})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError("project.damaged", project_id) from error
     raise UserError("project.newer", project_id, version=version, current=PROJECT_VERSION)
 
 
 def _write(project: Project) -> None:
-    stored = {name: value for name, value in asdict(project).items() if name in _STORED}
+    stored = {name: value for name, value in asdict(project).items() if name in (*_STORED, *_SINCE)}
     write_json(project.folder / "project.json", {"version": PROJECT_VERSION, **stored})
 
 

@@ -19,13 +19,15 @@ PACKAGE = ROOT / "lib_lora_train"
 # Rooms by floor. A room imports its own floor's files of the same room, and rooms on lower floors.
 FLOORS: dict[str, int] = {
     "errors": 1, "messages": 1, "files": 1, "signals": 1, "settings": 1, "draws": 1,
-    "project": 2,
+    "project": 2, "access": 2,
     "dataset": 3, "network": 3, "vision": 3,
-    "host": 4,
+    "host": 4, "collection": 4,
     "train": 5, "preview": 5, "prepare": 5, "tags": 5,
     "jobs": 6, "job_files": 6,
-    "api": 7, "ui": 7, "demo_run": 7,
-    "cli": 8, "flags": 8, "progress": 8, "__main__": 8,
+    "runs": 7,
+    "studio": 8,
+    "api": 9, "ui": 9, "demo_run": 9,
+    "cli": 10, "flags": 10, "progress": 10, "__main__": 10,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
 SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "cli"}
