@@ -19,7 +19,7 @@ PACKAGE = ROOT / "lib_lora_train"
 # Rooms by floor. A room imports its own floor's files of the same room, and rooms on lower floors.
 FLOORS: dict[str, int] = {
     "errors": 1, "messages": 1, "files": 1, "signals": 1, "settings": 1, "draws": 1,
-    "project": 2, "access": 2,
+    "project": 2, "access": 2, "origin": 2,
     "dataset": 3, "network": 3, "vision": 3,
     "host": 4, "collection": 4,
     "train": 5, "preview": 5, "prepare": 5, "tags": 5,
