@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lib_lora_train.messages import DEFAULT_LANGUAGE, error_texts
 
 
@@ -39,3 +41,21 @@ class UserError(Exception):
             "sentence": self.sentence(language),
             "remedy": self.remedy(language),
         }
+
+    def as_record(self) -> dict[str, object]:
+        """As `as_dict` in the default language, with the values, so that a reader can say it in another one."""
+        return {**self.as_dict(), "values": {name: _plain(value) for name, value in self.values.items()}}
+
+
+def in_language(record: Mapping[str, object], language: str) -> dict[str, str]:
+    """An `as_record` as `as_dict` gives it in `language`; in its own when the catalogue has changed since."""
+    values = record.get("values")
+    try:
+        error = UserError(str(record["code"]), str(record["where"]), **(values if isinstance(values, dict) else {}))
+        return error.as_dict(language)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return {name: str(record.get(name, "")) for name in ("code", "where", "sentence", "remedy")}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)

@@ -34,8 +34,8 @@ ENDED = ("done", "stopped", "failed")
 class JobRecord:
     """What job.json says. Times are in seconds since 1970; `place` is the place in line, 1 being the next.
 
-    `state` is queued, running, done, stopped, failed or, for one whose process died, interrupted. `error` has the
-    four fields of UserError.as_dict.
+    `state` is queued, running, done, stopped, failed or, for one whose process died, interrupted. `error` is what
+    UserError.as_record gives.
     """
 
     id: str
@@ -48,7 +48,7 @@ class JobRecord:
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
-    error: dict[str, str] | None = None
+    error: dict[str, object] | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -123,7 +123,8 @@ class EventLog:
             try:
                 if self._handle is None:
                     self._handle = self._open()
-                self._handle.write(json.dumps(event.as_dict(), ensure_ascii=False).encode("utf-8") + b"\n")
+                line = {**event.as_dict(), "time": round(time.time(), 2)}
+                self._handle.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
             except OSError as error:
                 self._lost = True
                 return error.strerror or str(error)

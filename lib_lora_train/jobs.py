@@ -74,12 +74,19 @@ class Job:
         self.record = JobRecord(id=self.id, title=title, owner=owner, attempt=attempt, created=time.time())
         self._guard = threading.Lock()
         self._subscriptions: list[Subscription] = []
+        self._latest: dict[str, Event] = {}
         self._log = EventLog(folder)
 
     @property
     def state(self) -> str:
         """queued, running, done, stopped or failed."""
         return self.record.state
+
+    @property
+    def latest(self) -> dict[str, Event]:
+        """The newest event of each kind by its name ("Step", "Stage", ...), the newest of all last."""
+        with self._guard:
+            return dict(self._latest)
 
     def subscribe(self) -> Subscription:
         subscription = Subscription()
@@ -99,13 +106,15 @@ class Job:
         """To every subscriber and to the disk; a full disk ends the recording, not the work."""
         with self._guard:
             readers = list(self._subscriptions)
+            self._latest.pop(type(event).__name__, None)  # put in again, so that their order is that of the events
+            self._latest[type(event).__name__] = event
         problem = self._log.append(event)
         for subscription in readers:
             subscription.put(event)
             if problem is not None:
                 subscription.put(Log("job.log_lost", {"reason": problem}, "warning"))
 
-    def enter(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
+    def enter(self, state: str, place: int = 0, error: dict[str, object] | None = None) -> None:
         """Notes a new state in memory, then on disk. Raises UserError("file.write")."""
         now = time.time()
         started = now if state == "running" else self.record.started
@@ -113,7 +122,7 @@ class Job:
         self.record = replace(self.record, state=state, place=place, error=error, started=started, ended=ended)
         write_record(self.folder, self.record)
 
-    def move(self, state: str, place: int = 0, error: dict[str, str] | None = None) -> None:
+    def move(self, state: str, place: int = 0, error: dict[str, object] | None = None) -> None:
         """As `enter`, but the state counts even when the disk is full."""
         try:
             self.enter(state, place, error)
@@ -182,6 +191,11 @@ class Registry:
         with self._guard:
             return list(self._waiting)
 
+    def ended(self) -> list[Job]:
+        """Those that ended lately in this process, the last one last."""
+        with self._guard:
+            return list(self._ended)
+
     def find(self, job_id: str) -> Job:
         """Raises UserError("job.unknown")."""
         with self._guard:
@@ -205,16 +219,28 @@ class Registry:
         else:
             job.commands.stop()
 
-    def close(self, timeout: float | None = None) -> bool:
-        """Takes no more jobs, stops all, and waits for the running one; True when it has ended."""
+    def move(self, job: Job, place: int) -> None:
+        """Gives a waiting job another place in line, 1 being the next. Raises UserError("job.not_waiting")."""
+        with self._guard:
+            if job not in self._waiting:
+                raise UserError("job.not_waiting", job.title)
+            self._waiting.remove(job)
+            self._waiting.insert(max(place, 1) - 1, job)
+            self._renumber()
+
+    def close(self, timeout: float | None = None, save: bool = False) -> bool:
+        """Takes no more jobs, stops all, and waits for the running one; True when it has ended.
+
+        With `save` the running one saves first.
+        """
         with self._guard:
             self._closing = True
-            waiting, running = list(self._waiting), self._running
-        for job in waiting:
-            self.stop(job)
+            running = self._running
+            for job in list(self._waiting):
+                self.stop(job)
         if running is None:
             return True
-        self.stop(running)
+        self.stop(running, save)
         return running.wait(timeout)
 
     def _launch(self, job: Job) -> None:
@@ -268,6 +294,7 @@ class _Boundary:
         else:
             LOGGER.error("job %s (%s) failed", self._job.id, self._job.title, exc_info=(kind, error, trace))
             shown = UserError("job.failed", self._job.title, kind=type(error).__name__)
-        self._job.send(Log("job.ended_by_error", {"error": shown.text()}, "error"))
-        self._job.move("failed", error=shown.as_dict())
+        details = shown.as_record()
+        self._job.send(Log("job.ended_by_error", {"error": shown.text(), "details": details}, "error"))
+        self._job.move("failed", error=details)
         return True

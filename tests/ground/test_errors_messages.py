@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from lib_lora_train.errors import UserError
+from lib_lora_train.errors import UserError, in_language
 from lib_lora_train.messages import catalogue, error_texts, message
 
 
@@ -51,3 +53,18 @@ def test_an_error_entry_can_be_logged() -> None:
 def test_unknown_code_is_a_bug_that_shows() -> None:
     with pytest.raises(KeyError):
         UserError("no.such_code", "x")
+
+
+def test_a_recorded_error_is_read_in_any_language() -> None:
+    error = UserError("settings.bounds", "rank", value=3, minimum=4, maximum=8)
+    record = json.loads(json.dumps(error.as_record()))
+    assert in_language(record, "zh-CN") == error.as_dict("zh-CN")
+    assert in_language(record, "en") == error.as_dict("en")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"code": "gone.since"}, {"values": {}}, {"values": None}, {"values": {"where": "x"}}, {"code": 7}]
+)
+def test_a_record_that_no_longer_fits_is_read_as_it_was_written(changes: dict) -> None:
+    record = UserError("settings.bounds", "rank", value=3, minimum=4, maximum=8).as_record() | changes
+    assert in_language(record, "zh-CN")["sentence"] == record["sentence"]

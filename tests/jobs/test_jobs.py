@@ -67,7 +67,8 @@ def test_a_job_runs_to_its_end(registry: Registry, tmp_path: Path) -> None:
         os.getpid(),
     )
     assert record.created <= record.started <= record.ended
-    assert [event["code"] for event in read_events(tmp_path / "r01")[0]] == ["cli.stopped"]
+    (event,) = read_events(tmp_path / "r01")[0]
+    assert event["code"] == "cli.stopped" and record.started <= event["time"] + 0.01 <= record.ended + 0.02
     assert registry.running() is None and registry.find(job.id) is job
 
 
@@ -81,6 +82,40 @@ def test_jobs_wait_in_line_and_move_up(registry: Registry, tmp_path: Path) -> No
     registry.stop(jobs[0])
     assert eventually(lambda: jobs[2].state == "running")
     assert eventually(lambda: read_job(jobs[3].folder).place == 1)
+
+
+def test_the_line_can_be_put_in_another_order(registry: Registry, tmp_path: Path) -> None:
+    running, *waiting = [registry.start(f"{n}", tmp_path / f"r{n}", until_stopped) for n in range(5)]
+
+    def titles() -> list[str]:
+        assert [job.record.place for job in registry.waiting()] == [1, 2, 3, 4]
+        assert [read_job(job.folder).place for job in registry.waiting()] == [1, 2, 3, 4]
+        return [job.title for job in registry.waiting()]
+
+    registry.move(waiting[3], 1)
+    assert titles() == ["4", "1", "2", "3"]
+    registry.move(waiting[0], 3)
+    assert titles() == ["4", "2", "1", "3"]
+    registry.move(waiting[1], 99)
+    assert titles() == ["4", "1", "3", "2"]
+    registry.move(waiting[1], -5)
+    assert titles() == ["2", "4", "1", "3"]
+    with pytest.raises(UserError) as caught:
+        registry.move(running, 1)
+    assert caught.value.code == "job.not_waiting"
+
+
+def test_the_newest_event_of_each_kind_is_at_hand(registry: Registry, tmp_path: Path) -> None:
+    def work(events: EventSink, commands: Commands) -> str:
+        for number in range(3):
+            events(Stage("x", number))
+        events(Log("a"))
+        events(Stage("y"))
+        return "done"
+
+    job = registry.start("a", tmp_path, work)
+    assert job.wait(10) and registry.ended() == [job]
+    assert list(job.latest.items()) == [("Log", Log("a")), ("Stage", Stage("y"))]
 
 
 def test_the_line_has_an_end(registry: Registry, tmp_path: Path) -> None:
@@ -174,7 +209,7 @@ def test_errors_become_states(registry: Registry, tmp_path: Path, caplog: pytest
     records = [read_job(job.folder) for job in jobs]
     assert [record.state for record in records] == ["failed"] * 3
     assert [record.error["code"] for record in records] == ["train.no_checkpoint", "job.failed", "job.failed"]
-    assert set(records[0].error) == {"code", "where", "sentence", "remedy"}
+    assert set(records[0].error) == {"code", "where", "sentence", "remedy", "values"}
     on_disk = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.json*"))
     assert "secret detail" not in on_disk and "Traceback" not in on_disk
     assert "secret detail" in caplog.text and "ZeroDivisionError" in records[1].error["sentence"]
@@ -301,6 +336,17 @@ def test_closing_stops_everything(tmp_path: Path) -> None:
     assert [job.state for job in jobs] == ["stopped"] * 3
     with pytest.raises(UserError):
         registry.start("x", tmp_path / "late", at_once)
+
+
+def test_closing_can_save_first(tmp_path: Path) -> None:
+    def work(events: EventSink, commands: Commands) -> str:
+        until_stopped(events, commands)
+        return "done" if commands.saves_on_stop else "stopped"
+
+    registry = Registry()
+    running, waiting = [registry.start("x", tmp_path / f"r{n}", work) for n in range(2)]
+    assert registry.close(timeout=10, save=True)
+    assert running.state == "done" and waiting.state == "stopped"
 
 
 def test_unknown_jobs_are_said(registry: Registry) -> None:
