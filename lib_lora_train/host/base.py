@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.network.sites import Site
 from lib_lora_train.signals import Commands, EventSink
 
@@ -60,6 +61,39 @@ class CheckpointInfo:
     path: Path
     family: str = ""  # sd1, sd2 or sdxl
     sha256: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What the header of a checkpoint says; nothing is loaded for it.
+
+    `native` is the side in pixels that it was made for. `unet_config` and `text_config` hold the sizes under the names
+    of diffusers and transformers, `parameters` their number by part (unet, text_encoder, vae).
+    """
+
+    info: CheckpointInfo
+    family: str
+    prediction: str  # epsilon or v_prediction
+    native: int
+    unet_config: Mapping[str, Any]
+    text_config: Mapping[str, Any]
+    parameters: Mapping[str, int]
+    hints: TrainingHints
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the device that trains: of the GPU, or of the computer where a processor trains.
+
+    `loaded` is fp16, bf16 or fp32 when the model is on the device already and is trained as it is, so that `free` is
+    what is left beside it; empty when the model is still to be loaded.
+    """
+
+    free: int
+    total: int
+    device: str  # cuda, mps or cpu
+    bfloat16: bool = False  # the device computes in it
+    loaded: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,6 +214,15 @@ class Host(Protocol):
     def checkpoints(self) -> list[CheckpointInfo]: ...
 
     def current(self) -> CheckpointInfo | None: ...
+
+    def describe(self, checkpoint: str) -> CheckpointFacts:
+        """A checkpoint by name or path, from its header; fast when asked again.
+
+        Raises UserError for one that is not there or cannot be trained on.
+        """
+        ...
+
+    def memory(self) -> Memory: ...
 
     def session(
         self, commands: Commands | None = None, events: EventSink | None = None

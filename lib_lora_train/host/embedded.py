@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,11 +13,21 @@ from pathlib import Path
 import torch
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import BorrowRequest, CheckpointInfo, Generated, GenerateRequest, HostPaths
+from lib_lora_train.host.base import (
+    BorrowRequest,
+    CheckpointFacts,
+    CheckpointInfo,
+    Generated,
+    GenerateRequest,
+    HostPaths,
+    Memory,
+)
 from lib_lora_train.host.drawing import draw
 from lib_lora_train.host.embedded_model import EmbeddedModel
+from lib_lora_train.host.facts import header_stamps, read_facts
 from lib_lora_train.host.guard import guarded
 from lib_lora_train.host.loading import PREDICTIONS, Description, LoadedModel, describe, load, with_hash
+from lib_lora_train.host.machine import ram
 from lib_lora_train.host.recompute import Recomputation
 from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.network.files import load_lora
@@ -32,8 +42,9 @@ _KEPT_LORAS = 8  # a grid goes through a run's checkpoints again and again; at r
 class EmbeddedHost:
     """Implements `host.base.Host`. Keeps the last loaded checkpoint between borrowings.
 
-    `folders` are looked through by `checkpoints()`; any other path can be borrowed too. `device` is the GPU where
-    there is one. `exact_guard` checks every bit of the weights by SHA-256 after a borrowing instead of a checksum.
+    `folders` are looked through by `checkpoints()`, and `named` are listed under names of their own; any other path
+    can be borrowed too. `device` is the GPU where there is one. `exact_guard` checks every bit of the weights by
+    SHA-256 after a borrowing instead of a checksum.
     """
 
     name = "embedded"
@@ -44,30 +55,55 @@ class EmbeddedHost:
         device: torch.device | str | None = None,
         folders: Sequence[Path] = (),
         exact_guard: bool = False,
+        named: Mapping[str, Path] | None = None,
     ) -> None:
         self.paths = paths
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.folders = tuple(folders)
+        self.named = {name: path.resolve() for name, path in (named or {}).items()}
         self.exact_guard = exact_guard
         self._lock = threading.Lock()
         self._holder: int | None = None
         self._loaded: LoadedModel | None = None
         self._signature: tuple[object, ...] = ()
         self._hashed: dict[tuple[object, ...], CheckpointInfo] = {}
+        self._facts: dict[Path, tuple[tuple[object, ...], CheckpointFacts]] = {}
         self._adapters: dict[tuple[object, ...], AdapterNetwork] = {}
 
     def checkpoints(self) -> list[CheckpointInfo]:
         """Files and diffusers folders below `folders`, by name; nothing is opened."""
-        found = {}
+        found = {path: CheckpointInfo(name, path) for name, path in self.named.items()}
         for folder in self.folders:
             for path in [*folder.rglob("*.safetensors"), *folder.rglob("model_index.json")]:
                 path = path.parent if path.name == "model_index.json" else path
-                if not any((parent / "model_index.json").is_file() for parent in path.parents):
+                inside = any((parent / "model_index.json").is_file() for parent in path.parents)
+                if not inside and path.resolve() not in self.named.values():
                     found[path] = CheckpointInfo(path.stem if path.is_file() else path.name, path)
         return sorted(found.values(), key=lambda info: info.name.lower())
 
     def current(self) -> CheckpointInfo | None:
         return None if self._loaded is None else self._loaded.info
+
+    def describe(self, checkpoint: str) -> CheckpointFacts:
+        """See `host.base.Host.describe`; read again only when one of the files has changed."""
+        path = self.find(checkpoint)
+        stamps = header_stamps(path)
+        known = self._facts.get(path)
+        if known is None or known[0] != stamps:
+            facts = read_facts(path)
+            known = self._facts[path] = (stamps, facts)
+        name = next((name for name, named in self.named.items() if named == path), known[1].info.name)
+        return replace(known[1], info=replace(known[1].info, name=name))
+
+    def memory(self) -> Memory:
+        """Memory of the device. What this host holds of it counts as free: it is given back or used again."""
+        if self.device.type != "cuda":
+            free, total = ram()
+            return Memory(free, total, self.device.type)
+        free, total = torch.cuda.mem_get_info(self.device)
+        # From compute capability 8.0 on; torch also says yes where bf16 is only emulated.
+        bfloat16 = torch.cuda.get_device_capability(self.device) >= (8, 0)
+        return Memory(free + torch.cuda.memory_reserved(self.device), total, "cuda", bfloat16)
 
     @contextmanager
     def session(self, commands: Commands | None = None, events: EventSink | None = None) -> Iterator[EmbeddedSession]:
@@ -136,13 +172,18 @@ class EmbeddedHost:
         return self._adapters[stamp]
 
     def find(self, checkpoint: str) -> Path:
+        """The file or folder of a name or path. A name in the list is that one, whatever lies in the working folder.
+
+        Raises UserError("host.checkpoint_missing").
+        """
         path = Path(checkpoint).expanduser()
-        if path.exists():
-            return path.resolve()
-        for info in self.checkpoints():
-            if checkpoint in (info.name, info.path.name):
-                return info.path.resolve()
-        raise UserError("host.checkpoint_missing", path.name or checkpoint)
+        if path.name == checkpoint:
+            for info in self.checkpoints():
+                if checkpoint in (info.name, info.path.name):
+                    return info.path.resolve()
+        if not checkpoint or not path.exists():
+            raise UserError("host.checkpoint_missing", path.name or checkpoint)
+        return path.resolve()
 
     def _drawing_dtype(self) -> torch.dtype:
         return torch.float16 if self.device.type == "cuda" else torch.float32

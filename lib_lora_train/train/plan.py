@@ -12,6 +12,7 @@ import statistics
 from dataclasses import dataclass, field, replace
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.project import SUBJECT_KINDS
 from lib_lora_train.settings.tables import TrainSettings
@@ -19,12 +20,14 @@ from lib_lora_train.signals import Log
 from lib_lora_train.train.memory import (
     FAMILIES,
     GB,
+    Family,
     MemoryNeed,
     blocks_to_recompute,
     memory_need,
     recomputable_blocks,
     recomputes_layers,
 )
+from lib_lora_train.train.plan_model import NAMES, STEP, PlanModel
 
 CHOICES = ("quick", "balanced", "thorough")
 FEW_IMAGES, MANY_IMAGES = 15, 50
@@ -34,10 +37,6 @@ RANKS = (4, 128)
 SHOWINGS = {"drawn": (1500, 9000), "photo": (3000, 15000)}
 SHARE_OF_FREE_MEMORY = 0.9  # the rest is for what no prediction sees: workspaces and gaps between allocations
 
-_NATIVE = {"sd1": 512, "sd2": 768, "sdxl": 1024}
-_SMALLEST = {"sd1": 256, "sd2": 384, "sdxl": 512}
-_NAMES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
-_STEP = 64
 _AIM = {  # showings wanted, epochs
     "drawn": {"quick": (1500, 5), "balanced": (2800, 8), "thorough": (5000, 12)},
     "photo": {"quick": (3000, 5), "balanced": (5000, 5), "thorough": (9000, 6)},
@@ -59,7 +58,8 @@ class PlanFacts:
 
     `sizes` are the (width, height) of the pictures in pixels. `loaded_dtype` is fp16, bf16 or fp32 when the model is
     on the device already and trained as it is (the WebUI), so that `free_memory` is what is left beside it; empty
-    when the model is still to be loaded.
+    when the model is still to be loaded. `native` (px) and `model` are the checkpoint's own resolution and sizes where
+    they are not its family's, `hints` what it says about training on it.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -72,6 +72,9 @@ class PlanFacts:
     bfloat16: bool = False
     loaded_dtype: str = ""
     choice: str = "balanced"
+    native: int = 0
+    model: Family | None = None
+    hints: TrainingHints = TrainingHints()
 
     @property
     def medium(self) -> str:
@@ -155,7 +158,8 @@ class _Planner:
     def __init__(self, facts: PlanFacts) -> None:
         self.facts = facts
         self.images = len(facts.sizes)
-        self.family = FAMILIES[facts.family]
+        self.model = PlanModel.of(facts.family, facts.native, facts.model)
+        self.family = self.model.sizes
         self.budget = int(facts.free_memory * SHARE_OF_FREE_MEMORY)
         # SDXL's two text encoders are large, and it learns a subject well without them.
         self.trains_text = facts.family != "sdxl"
@@ -171,7 +175,7 @@ class _Planner:
     def plan(self) -> Plan:
         self._warn_of_number()
         self.precision = self._precision()
-        wanted = (self._picture_resolution(), self._wanted_rank(), self._wanted_batch())
+        wanted = (self.model.fitting(self._median_side()), self._wanted_rank(), self._wanted_batch())
         fit = self._fit(*wanted)
         self._explain_sizes(wanted, fit)
         steps, showings = self._length(fit.batch)
@@ -195,12 +199,6 @@ class _Planner:
         self.because("run.mixed_precision", value, code, device=facts.device)
         return value
 
-    def _picture_resolution(self) -> int:
-        """The model's own resolution, or less for smaller pictures; never under three quarters of it."""
-        native = _NATIVE[self.facts.family]
-        side = self._median_side()
-        return min(native, max(side // _STEP * _STEP, native * 3 // 4))
-
     def _median_side(self) -> int:
         return int(statistics.median(math.sqrt(width * height) for width, height in self.facts.sizes))
 
@@ -213,7 +211,7 @@ class _Planner:
         return int(min(max(rank, RANKS[0]), RANKS[1]))
 
     def _wanted_batch(self) -> int:
-        if self.facts.device == "cpu":
+        if self.facts.device == "cpu" and not self.model.is_small:
             return 1
         return min(_BATCH[self.facts.choice], 2 if self.images < FEW_IMAGES else 4)
 
@@ -233,8 +231,8 @@ class _Planner:
                 return fit
             if rank > RANKS[0]:
                 rank //= 2
-            elif resolution - _STEP >= _SMALLEST[self.facts.family]:
-                resolution -= _STEP
+            elif resolution - STEP >= self.model.smallest:
+                resolution -= STEP
             else:
                 return fit
 
@@ -252,16 +250,17 @@ class _Planner:
         return _Fit(resolution, rank, batch, chosen, self._need(resolution, rank, batch, chosen))
 
     def _explain_sizes(self, wanted: tuple[int, int, int], fit: _Fit) -> None:
-        facts, family = self.facts, _NAMES[self.facts.family]
-        native, side, need = _NATIVE[facts.family], self._median_side(), round(fit.need.total / GB, 1)
+        facts, native, side = self.facts, self.model.native, self._median_side()
+        need = round(fit.need.total / GB, 1)
         budget = round(self.budget / GB, 1)
         if fit.resolution < wanted[0]:
             code = "plan.resolution_memory"
+        elif fit.resolution < native:
+            code = "plan.resolution_pictures"
         else:
-            code = "plan.resolution_native" if fit.resolution == native else "plan.resolution_pictures"
-        self.because(
-            "dataset.resolution", str(fit.resolution), code, family=family, native=native, side=side, free=budget
-        )
+            code = "plan.resolution_own" if self.model.own_native else "plan.resolution_native"
+        values = {"family": self.model.name, "native": native, "side": side, "free": budget}
+        self.because("dataset.resolution", str(fit.resolution), code, **values)
         if side < fit.resolution:
             self.warn("plan.small_pictures", side=side, resolution=fit.resolution)
         smallest, largest = fit.resolution // 2, fit.resolution * 2
@@ -278,8 +277,10 @@ class _Planner:
         fits = fit.need.total <= self.budget
         if fit.batch < wanted[2]:
             code = "plan.batch_memory" if fits else "plan.batch_least"
+        elif facts.device == "cpu":
+            code = "plan.batch_small" if self.model.is_small else "plan.batch_cpu"
         else:
-            code = "plan.batch_cpu" if facts.device == "cpu" else "plan.batch_wanted"
+            code = "plan.batch_wanted"
         self.because("run.train_batch_size", fit.batch, code, need=need, free=budget, wanted=wanted[2])
         total = len(recomputable_blocks(self.family.unet, recomputes_layers(self.family.unet)))
         code = ("plan.blocks_some" if fit.blocks else "plan.blocks_none") if fits else "plan.blocks_all"
@@ -318,13 +319,15 @@ class _Planner:
         return steps, showings * epochs
 
     def _rates(self, fit: _Fit, steps: int) -> None:
-        share = _TEXT_SHARE[self.facts.subject]
-        rate = float(f"{_BASE_RATE * math.sqrt(fit.batch):.2g}")
+        share, factor = _TEXT_SHARE[self.facts.subject], self.facts.hints.rate_factor
+        rate = float(f"{_BASE_RATE * math.sqrt(fit.batch) * (factor or 1.0):.2g}")
         text_rate = float(f"{rate * share:.2g}")
         self.because("optimizer.optimizer_type", "AdamW", "plan.optimizer")
         code = "plan.rate" if fit.batch == 1 else "plan.rate_batch"
+        code = code if factor is None else "plan.rate_hint"
+        values = {"base": f"{_BASE_RATE:g}", "batch": fit.batch, "factor": f"{factor or 1.0:g}"}
         for name in ("learning_rate", "unet_lr"):
-            self.because(f"optimizer.{name}", f"{rate:g}", code, base=f"{_BASE_RATE:g}", batch=fit.batch)
+            self.because(f"optimizer.{name}", f"{rate:g}", code, **values)
         code = "plan.text_rate" if self.trains_text else "plan.text_rate_unused"
         self.because("optimizer.text_encoder_lr", f"{text_rate:g}", code, share=f"{share:.0%}")
         size = round(self.family.text_parameters * _ELEMENT[self.precision] / GB, 1)
@@ -338,10 +341,13 @@ class _Planner:
     # ------------------------------------------------------------------ captions and pictures
 
     def _captions(self) -> None:
-        facts = self.facts
+        facts, hints = self.facts, self.facts.hints
         skips = facts.drawn and facts.family == "sd1"
         code = "plan.clip_skip_drawn" if skips else "plan.clip_skip"
-        self.because("model.clip_skip", 2 if skips else 1, code, family=_NAMES[facts.family])
+        code = code if hints.clip_skip is None else "plan.clip_skip_hint"
+        self.because("model.clip_skip", hints.clip_skip or (2 if skips else 1), code, family=self.model.name)
+        if hints.sample_cfg is not None:
+            self.because("run.sample_cfg", hints.sample_cfg, "plan.sample_cfg_hint")
         code = "plan.shuffle" if facts.drawn else "plan.no_shuffle"
         self.because("dataset.shuffle_caption", facts.drawn, code)
         self.because("dataset.keep_tokens", int(facts.drawn), "plan.keep_trigger" if facts.drawn else "plan.keep_none")
@@ -353,19 +359,19 @@ class _Planner:
             self.warn("plan.few_images", images=self.images, low=FEW_IMAGES, high=MANY_IMAGES)
         elif self.images > MANY_IMAGES:
             self.warn("plan.many_images", images=self.images, low=FEW_IMAGES, high=MANY_IMAGES)
-        if self.facts.device == "cpu":
+        if self.facts.device == "cpu" and not self.model.is_small:
             self.warn("plan.slow", device=self.facts.device)
 
     def _warn_of_memory(self, fit: _Fit) -> None:
         """Says what is missing, and what would fit instead."""
         needed = fit.need.total / SHARE_OF_FREE_MEMORY / GB
-        values = {"family": _NAMES[self.facts.family], "need": math.ceil(needed * 10) / 10}
+        values = {"family": self.model.name, "need": math.ceil(needed * 10) / 10}
         values["free"] = round(self.facts.free_memory / GB, 1)
         smaller = "sd1"
         if self.facts.family == smaller or self.facts.loaded_dtype:
             self.warn("plan.does_not_fit", **values)
             return
-        other = _Planner(replace(self.facts, family=smaller)).plan()
+        other = _Planner(replace(self.facts, family=smaller, native=0, model=None)).plan()
         code = "plan.does_not_fit_but" if other.need.total <= other.budget else "plan.does_not_fit"
-        changes = {"other": _NAMES[smaller], "other_need": round(other.need.total / GB, 1)}
+        changes = {"other": NAMES[smaller], "other_need": round(other.need.total / GB, 1)}
         self.warn(code, **values, **(changes if code == "plan.does_not_fit_but" else {}))

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 import lib_lora_train.train.plan as plan_module
 from lib_lora_train.errors import UserError
+from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.messages import catalogue, message
 from lib_lora_train.project import SUBJECT_KINDS
 from lib_lora_train.settings.fields import describe
 from lib_lora_train.settings.tables import TrainSettings
 from lib_lora_train.train.memory import FAMILIES, GB, activation_bytes, recomputable_blocks, text_activation_bytes
 from lib_lora_train.train.plan import CHOICES, RANKS, REPEATS, SHARE_OF_FREE_MEMORY, SHOWINGS, PlanFacts, make_plan
+from lib_lora_train.train.plan_model import own_sizes
 from lib_lora_train.train.schedules import RateSchedule
 
 GIB = 2**30
@@ -247,6 +249,71 @@ def test_applied_changes_a_copy():
     assert before == TrainSettings()
     assert after.network.network_dim == 32 and after.run.max_train_epochs == 5
     assert RateSchedule(after.optimizer, 100).at(50)["unet"] > 0
+
+
+# ------------------------------------------------------------------------- checkpoints that are not like their family
+
+SD1_UNET = json.loads((Path(plan_module.__file__).parents[1] / "host/configs/sd1.json").read_text(encoding="utf-8"))[
+    "unet"
+]
+DEMO = json.loads(
+    (Path(plan_module.__file__).parents[2] / "demo/checkpoint/unet/config.json").read_text(encoding="utf-8")
+)
+DEMO_TEXT = {"hidden_act": "quick_gelu", "num_hidden_layers": 2, "hidden_size": 64}
+DEMO_SIZES = own_sizes("sd1", DEMO, DEMO_TEXT, {"unet": 3_727_700, "text_encoder": 153_536, "vae": 978_103})
+
+
+def small_model(**others):
+    values = {"native": 128, "model": DEMO_SIZES, "device": "cpu", "choice": "quick", "gigabytes": 8, "side": 128}
+    return facts("character", True, **{"images": 16, **values, **others})
+
+
+def test_a_small_model_is_planned_at_its_own_size():
+    given_facts = small_model()
+    plan = make_plan(given_facts)
+    changes = plan.changes
+    assert plan.fits and plan.need.total < 0.7 * GB
+    assert (changes["dataset.resolution"], changes["run.mixed_precision"]) == ("128", "fp32")
+    assert (changes["dataset.min_bucket_reso"], changes["dataset.max_bucket_reso"]) == (64, 256)
+    assert plan.showings == 1520 and plan.steps == 380
+    assert "plan.slow" not in {note.code for note in plan.warnings}
+    codes = {reason.setting: reason.code for reason in plan.reasons}
+    assert codes["dataset.resolution"] == "plan.resolution_own"
+    assert codes["run.train_batch_size"] == "plan.batch_small"
+    activations = activation_bytes(DEMO_SIZES.unet, 128, 128, 4, 4, (), 8) + text_activation_bytes(DEMO_SIZES, 4, 4)
+    assert plan.need.activations == activations
+
+
+@pytest.mark.parametrize("side", [40, 100, 128, 200, 4000])
+def test_nothing_is_planned_below_what_a_model_can_learn_at(side):
+    assert make_plan(small_model(side=side)).changes["dataset.resolution"] == "128"
+    assert make_plan(small_model(side=side, gigabytes=0.1)).changes["dataset.resolution"] == "128"
+
+
+@pytest.mark.parametrize(("native", "side", "resolution"), [(768, 2000, 768), (768, 600, 576), (640, 500, 512)])
+def test_a_fine_tune_made_for_another_size_keeps_it(native, side, resolution):
+    plan = make_plan(facts(native=native, side=side, gigabytes=24))
+    assert plan.changes["dataset.resolution"] == str(resolution)
+
+
+def test_a_familys_own_size_is_nothing_special():
+    assert make_plan(facts(native=512)) == make_plan(facts())
+    assert own_sizes("sd1", SD1_UNET, {}, {}) is None
+
+
+def test_what_a_checkpoint_says_is_obeyed_and_named():
+    said = make_plan(small_model(hints=TrainingHints(rate_factor=20, clip_skip=1, sample_cfg=2.5)))
+    plain = make_plan(small_model())
+    for name in ("learning_rate", "unet_lr", "text_encoder_lr"):
+        setting = f"optimizer.{name}"
+        assert float(said.changes[setting]) == pytest.approx(20 * float(plain.changes[setting]))
+    assert (plain.changes["model.clip_skip"], said.changes["model.clip_skip"]) == (2, 1)
+    assert said.changes["run.sample_cfg"] == 2.5 and "run.sample_cfg" not in plain.changes
+    hinted = {reason.code for reason in said.reasons} - {reason.code for reason in plain.reasons}
+    assert hinted == {"plan.rate_hint", "plan.clip_skip_hint", "plan.sample_cfg_hint"}
+    for reason in said.reasons:
+        assert isinstance(reason.value, bool) or str(reason.value) in reason.text("en"), reason.code
+        assert isinstance(reason.value, bool) or str(reason.value) in reason.text("zh-CN"), reason.code
 
 
 # ------------------------------------------------------------------------------------------------------------ words
