@@ -23,33 +23,27 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[li
     """A project of its own, and the list of the commands that were run on it; all of them succeed."""
     (tmp_path / "constraints").mkdir()
     (tmp_path / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
-    (tmp_path / "constraints" / "standalone.txt").write_text(
-        "torch==9.9.9\nstable-diffusion-sdkit==1.2\n", encoding="utf-8"
-    )
-    venv = tmp_path / ".venv"
-    python = venv / "bin" / "python"
+    for name in ("standalone.txt", "a1111.txt"):
+        (tmp_path / "constraints" / name).write_text("torch==9.9.9\nstable-diffusion-sdkit==1.2\n", encoding="utf-8")
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
         commands.append(command)
         if "venv" in command:
-            python.parent.mkdir(parents=True, exist_ok=True)
-            python.touch()
-            (venv / "installing").unlink(missing_ok=True)  # --clear
+            folder = Path(command[-1])
+            (folder / "bin").mkdir(parents=True, exist_ok=True)
+            (folder / "bin" / "python").touch()
+            (folder / "installing").unlink(missing_ok=True)  # --clear
         return subprocess.CompletedProcess(command, 0, "torch 9.9.9 on CPU\n", "")
 
-    for name, value in (
-        ("ROOT", tmp_path),
-        ("VENV", venv),
-        ("STAMP", venv / "installed.json"),
-        ("RUNNING", venv / "installing"),
-        ("CONSTRAINTS", tmp_path / "constraints" / "standalone.txt"),
-        ("PYTHON", python),
-    ):
-        monkeypatch.setattr(standalone, name, value)
+    monkeypatch.setattr(standalone, "ROOT", tmp_path)
     monkeypatch.setattr(standalone.subprocess, "run", run)
     monkeypatch.setattr(standalone, "torch_options", lambda version: [])
     yield commands
+
+
+def install(*extras: str, index: str = "") -> None:
+    standalone.install(standalone.usual(), set(extras), index)
 
 
 def pip_calls(commands: list[list[str]]) -> list[str]:
@@ -57,7 +51,7 @@ def pip_calls(commands: list[list[str]]) -> list[str]:
 
 
 def test_first_start_installs_torch_first(machine: list[list[str]]) -> None:
-    standalone.install({"standalone"}, "")
+    install("standalone")
     calls = pip_calls(machine)
     assert len(calls) == 2
     assert calls[0].endswith("torch==9.9.9")
@@ -65,40 +59,40 @@ def test_first_start_installs_torch_first(machine: list[list[str]]) -> None:
 
 
 def test_second_start_runs_nothing(machine: list[list[str]]) -> None:
-    standalone.install({"standalone"}, "")
+    install("standalone")
     machine.clear()
-    standalone.install({"standalone"}, "")
+    install("standalone")
     assert machine == []
 
 
 def test_tests_add_to_what_is_there_and_nothing_is_taken_away(machine: list[list[str]]) -> None:
-    standalone.install({"standalone"}, "")
+    install("standalone")
     machine.clear()
-    standalone.install({"standalone", "dev"}, "")
+    install("standalone", "dev")
     calls = pip_calls(machine)
     assert calls[1].endswith("[dev,standalone]") and "--no-deps stable-diffusion-sdkit==1.2" in calls[2]
     machine.clear()
-    standalone.install({"standalone"}, "")
+    install("standalone")
     assert machine == []
 
 
 @pytest.mark.parametrize("file", ["pyproject.toml", "constraints/standalone.txt"])
 def test_a_change_installs_again(machine: list[list[str]], file: str) -> None:
-    standalone.install({"standalone"}, "")
+    install("standalone")
     machine.clear()
     with (standalone.ROOT / file).open("a", encoding="utf-8") as handle:
         handle.write("# changed\n")
-    standalone.install({"standalone"}, "")
+    install("standalone")
     assert len(pip_calls(machine)) == 2
 
 
 def test_another_index_replaces_torch(machine: list[list[str]]) -> None:
-    standalone.install({"standalone"}, "")
+    install("standalone")
     machine.clear()
-    standalone.install({"standalone"}, "https://example.org/rocm")
+    install("standalone", index="https://example.org/rocm")
     assert "--index-url https://example.org/rocm --force-reinstall torch==9.9.9" in pip_calls(machine)[0]
     machine.clear()
-    standalone.install({"standalone"}, "")  # and it is remembered
+    install("standalone")  # and it is remembered
     assert machine == []
 
 
@@ -116,13 +110,13 @@ def test_a_failed_step_is_named_and_the_next_start_goes_on(
 
     monkeypatch.setattr(standalone.subprocess, "run", fails)
     with pytest.raises(standalone.InstallError, match=words):
-        standalone.install({"standalone"}, "")
-    assert not standalone.STAMP.exists() and not standalone.RUNNING.exists()
+        install("standalone")
+    assert not standalone.usual().stamp.exists() and not standalone.usual().running.exists()
     monkeypatch.setattr(standalone.subprocess, "run", works)
     machine.clear()
-    standalone.install({"standalone"}, "")
+    install("standalone")
     assert len(pip_calls(machine)) == 2 and not any("venv" in command for command in machine)
-    assert json.loads(standalone.STAMP.read_text(encoding="utf-8"))["extras"] == ["standalone"]
+    assert json.loads(standalone.usual().stamp.read_text(encoding="utf-8"))["extras"] == ["standalone"]
 
 
 def test_a_killed_installation_is_made_anew(machine: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,26 +129,26 @@ def test_a_killed_installation_is_made_anew(machine: list[list[str]], monkeypatc
 
     monkeypatch.setattr(standalone.subprocess, "run", dies)
     with pytest.raises(KeyboardInterrupt):
-        standalone.install({"standalone"}, "")
-    assert standalone.RUNNING.exists()
+        install("standalone")
+    assert standalone.usual().running.exists()
     monkeypatch.setattr(standalone.subprocess, "run", works)
     machine.clear()
-    standalone.install({"standalone"}, "")
-    assert "--clear" in machine[0] and standalone.STAMP.exists()
+    install("standalone")
+    assert "--clear" in machine[0] and standalone.usual().stamp.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"fingerprint": "x"}'])
 def test_a_damaged_stamp_counts_as_none(machine: list[list[str]], content: str) -> None:
-    standalone.install({"standalone"}, "")
-    standalone.STAMP.write_text(content, encoding="utf-8")
-    assert standalone.read_stamp() is None
+    install("standalone")
+    standalone.usual().stamp.write_text(content, encoding="utf-8")
+    assert standalone.read_stamp(standalone.usual()) is None
 
 
 def test_an_environment_without_its_python_is_made_anew(machine: list[list[str]]) -> None:
-    standalone.install({"standalone"}, "")
-    standalone.PYTHON.unlink()
+    install("standalone")
+    standalone.usual().python.unlink()
     machine.clear()
-    standalone.install({"standalone"}, "")
+    install("standalone")
     assert "--clear" in machine[0]
 
 
@@ -181,12 +175,74 @@ def test_torch_index(arguments: list[str], index: str, words: list[str]) -> None
     assert standalone.take_torch_index(arguments) == (index, words)
 
 
-def test_help_and_serve_install_nothing(machine: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_installs_nothing(machine: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert standalone.main([]) == 0
     assert standalone.main(["--help"]) == 0
-    assert standalone.main(["serve"]) == 2
     assert machine == []
-    assert "not there yet" in capsys.readouterr().out
+    assert "serve " in capsys.readouterr().out
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that this process gave way to."""
+    given: list[str] = []
+    monkeypatch.setattr(standalone, "hand_over", lambda command: given.extend(command) or 0)
+    monkeypatch.setattr(standalone.os, "chdir", lambda folder: None)
+    monkeypatch.setattr(standalone.sys, "version_info", (3, 11, 4))
+    return given
+
+
+def test_serve_is_handed_over(machine: list[list[str]], handed: list[str]) -> None:
+    assert standalone.main(["serve", "--port", "0"]) == 0
+    assert handed[0].endswith(".venv/bin/python")
+    assert handed[1:] == ["-m", "lib_lora_train", "serve", "--port", "0"]
+
+
+def test_the_webuis_gradio_has_an_environment_of_its_own(
+    machine: list[list[str]], handed: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "tests" / "ui").mkdir(parents=True)
+    assert standalone.main(["test", "--gradio", "3", "-x"]) == 0
+    calls = pip_calls(machine)
+    assert calls[1].endswith("[gradio3]") and "constraints/a1111.txt" in calls[1] and len(calls) == 2
+    assert not (tmp_path / ".venv").exists()
+    assert handed[0].endswith(".venv-gradio3/bin/python")
+    assert handed[1:] == ["-m", "pytest", "-x", "tests/ui"]
+
+
+def test_named_tests_are_run_alone(machine: list[list[str]], handed: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tests" / "ui").mkdir(parents=True)
+    (tmp_path / "tests" / "ui" / "test_form.py").touch()
+    assert standalone.main(["test", "--gradio=3", "tests/ui/test_form.py::test_labels"]) == 0
+    assert handed[3:] == ["tests/ui/test_form.py::test_labels"]
+
+
+@pytest.mark.parametrize("words", [[], ["--gradio", "4"], ["--gradio=4"]])
+def test_the_usual_gradio_is_in_the_usual_environment(
+    machine: list[list[str]], handed: list[str], words: list[str]
+) -> None:
+    assert standalone.main(["test", *words, "-k", "form"]) == 0
+    assert handed[0].endswith(".venv/bin/python") and handed[1:] == ["-m", "pytest", "-k", "form"]
+
+
+@pytest.mark.parametrize("words", [["--gradio"], ["--gradio", "5"], ["--gradio="]])
+def test_another_gradio_is_refused(
+    machine: list[list[str]], handed: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert standalone.main(["test", *words]) == 1
+    assert machine == [] and handed == []
+    assert "3 or 4" in capsys.readouterr().err
+
+
+def test_the_webuis_versions_need_its_python(
+    machine: list[list[str]],
+    handed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(standalone.sys, "version_info", (3, 12, 1))
+    assert standalone.main(["test", "--gradio", "3"]) == 1
+    assert machine == [] and "3.10 or 3.11" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -253,15 +309,17 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
-def test_torch_and_device_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_and_device_are_said() -> None:
     import torch
 
-    monkeypatch.setattr(standalone, "PYTHON", Path(sys.executable))
-    assert standalone.torch_and_device().startswith(f"torch {torch.__version__} on ")
+    environment = standalone.usual()
+    environment.python = Path(sys.executable)
+    assert standalone.torch_and_device(environment).startswith(f"torch {torch.__version__} on ")
 
 
 def test_versions_are_pinned() -> None:
-    assert standalone.pinned("torch")[0].isdigit()
-    assert standalone.pinned("stable-diffusion-sdkit") == "2.1.5"
+    assert standalone.pinned(standalone.usual(), "torch")[0].isdigit()
+    assert standalone.pinned(standalone.usual(), "stable-diffusion-sdkit") == "2.1.5"
+    assert standalone.pinned(standalone.like_the_webui(), "gradio") == "3.41.2"
     with pytest.raises(standalone.InstallError):
-        standalone.pinned("no-such-package")
+        standalone.pinned(standalone.usual(), "no-such-package")

@@ -34,13 +34,23 @@ def test_install_adds_what_pyproject_says() -> None:
     assert ("tomli" in install.NEEDED) == (sys.version_info < (3, 11))
 
 
-def test_every_package_of_the_extras_is_pinned() -> None:
-    pinned = {
-        line.split("==")[0] for line in (ROOT / "constraints/standalone.txt").read_text(encoding="utf-8").splitlines()
-    }
-    for extra in ("standalone", "dev"):
+@pytest.mark.parametrize(
+    ("constraints", "extras"), [("standalone.txt", ("standalone", "dev")), ("a1111.txt", ("gradio3",))]
+)
+def test_every_package_of_the_extras_is_pinned(constraints: str, extras: tuple[str, ...]) -> None:
+    lines = (ROOT / "constraints" / constraints).read_text(encoding="utf-8").splitlines()
+    pinned = {line.split("==")[0] for line in lines}
+    for extra in extras:
         assert names(PROJECT["optional-dependencies"][extra]) <= pinned
     assert names(PROJECT["dependencies"]) - {"tomli"} <= pinned
+
+
+def test_the_webuis_own_versions_are_its() -> None:
+    """What WebUI 1.10.1 pins, as its requirements_versions.txt has it."""
+    lines = (ROOT / "constraints" / "a1111.txt").read_text(encoding="utf-8").splitlines()
+    webui = {"numpy==1.26.2", "pillow==9.5.0", "protobuf==3.20.0", "gradio==3.41.2", "fastapi==0.94.0",
+             "httpx==0.24.1", "httpcore==0.15.0"}  # fmt: skip
+    assert webui <= set(lines)
 
 
 def test_nothing_is_installed_when_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
