@@ -1,0 +1,272 @@
+/**
+ * Above all sub-tabs: the project, messages, and what runs now.
+ */
+(() => {
+    "use strict";
+
+    const {
+        state, api, on, emit, onStart, attempt, text, plural, duration, number, memory, visible,
+        make, write, button, select, fill, field, bar, openDialog,
+    } = loraTrain;
+    const TABS = ["dataset", "tags", "train", "previews", "runs"];
+    const NOTE_STAYS = 12000; // ms; an error stays until it is put away
+    const MOST_MESSAGES = 3;
+    const MAX_TITLE = 200;
+
+    const messages = make("div", {class: "lora_train_messages"});
+
+    /**
+     * A message below the project. An error stays; a note goes by itself.
+     * @param {{sentence: string, remedy?: string, kind?: string, action?: {label: string, run: Function}}} message
+     */
+    function say({sentence, remedy = "", kind = "note", action = null}) {
+        for (const old of [...messages.children]) if (old.dataset.sentence === sentence) old.remove();
+        const close = button("×", {kind: "quiet", name: "dismiss", title: text("Close")});
+        close.setAttribute("aria-label", text("Close"));
+        const line = make("div", {
+            class: `lora_train_message lora_train_${kind}`, role: kind === "error" ? "alert" : "status",
+            data: {sentence, kind},
+        }, make("div", {class: "lora_train_message_text"}, make("span", {}, sentence), remedy ? " " : null,
+            remedy ? make("span", {class: "lora_train_remedy"}, remedy) : null));
+        if (action) {
+            const press = button(action.label, {name: "message-action", run: async () => {
+                line.remove();
+                await action.run();
+            }});
+            line.append(press);
+        }
+        line.append(close);
+        close.addEventListener("click", () => line.remove());
+        messages.prepend(line);
+        while (messages.children.length > MOST_MESSAGES) messages.lastChild.remove();
+        if (kind === "note") window.setTimeout(() => goWhenLeft(line), NOTE_STAYS);
+    }
+
+    /** Removes a note, but not from under the pointer or the keyboard. */
+    function goWhenLeft(line) {
+        if (line.matches(":hover, :focus-within")) window.setTimeout(() => goWhenLeft(line), 1000);
+        else line.remove();
+    }
+
+    function showProblem(error) {
+        say({
+            sentence: error.sentence || text("The page made an error: {reason}", {reason: error.message}),
+            remedy: error.remedy || (error.sentence ? "" : text("Reload the page.")), kind: "error",
+        });
+    }
+
+    /** "Deleted …" with the way back. */
+    function sayUndo(sentence, undo) {
+        say({sentence, action: {label: text("Undo"), run: undo}});
+    }
+
+    function kindWords(kind) {
+        return {
+            person: text("Person"), character: text("Character"), style: text("Style"), object: text("Object"),
+            concept: text("Concept"),
+        }[kind] || kind;
+    }
+
+    /** Opens one of the sub-tabs; gradio 3 gives its tab buttons no ids, so that they go by their order. */
+    function openTab(name) {
+        const press = document.getElementById(`lora_train_tab_${name}-button`)
+            || document.querySelectorAll("#lora_train_tabs > .tab-nav > button")[TABS.indexOf(name)];
+        if (press) press.click();
+    }
+
+    /**
+     * Title, kind and trigger word; Enter saves.
+     * @param {function({title: string, kind: string, trigger_word: string}): Promise} save
+     */
+    function projectForm(project, label, save, cancel) {
+        const title = make("input", {
+            class: "lora_train_input", type: "text", maxlength: MAX_TITLE, required: "", autocomplete: "off",
+            name: "title", value: project ? project.title : "",
+        });
+        const kinds = state.session.subjects.map((kind) => [kind, kindWords(kind)]);
+        const kind = select(kinds, project ? project.kind : "character", {name: "kind"});
+        const trigger = make("input", {
+            class: "lora_train_input", type: "text", maxlength: MAX_TITLE, autocomplete: "off", name: "trigger_word",
+            value: project ? project.trigger_word : "", placeholder: text("for example: mychar"),
+        });
+        const form = make("form", {class: "lora_train_form", data: {form: "project"}},
+            field(text("Project title"), title), field(text("It teaches a"), kind),
+            field(text("Word that calls it"), trigger),
+            make("div", {class: "lora_train_form_buttons"},
+                make("button", {type: "submit", class: "lora_train_button lora_train_primary"}, label),
+                cancel ? button(text("Cancel"), {run: cancel, name: "cancel"}) : null));
+        form.addEventListener("submit", async (event) => {
+            event.preventDefault();
+            await attempt(() => save({title: title.value, kind: kind.value, trigger_word: trigger.value}));
+        });
+        form.addEventListener("keydown", (event) => {
+            event.stopPropagation();
+            if (event.key === "Escape" && cancel) cancel();
+        });
+        return form;
+    }
+
+    async function createProject(values) {
+        const project = await api.post(["projects"], values);
+        await loadProjects(project.id);
+        openTab("dataset");
+    }
+
+    async function loadProjects(wanted = "") {
+        const answer = await api.get(["projects"]);
+        state.projects = answer.projects;
+        emit("projects", answer);
+        for (const problem of answer.problems) say({sentence: problem, kind: "error"});
+        choose(wanted || (state.project && state.project.id) || "");
+    }
+
+    /** Makes the project of that id the open one; the newest where there is none of that id. */
+    function choose(id) {
+        const before = state.project;
+        const project = state.projects.find((one) => one.id === id) || state.projects[0] || null;
+        state.project = project;
+        memory.write("project", project ? project.id : "");
+        if (JSON.stringify(before) !== JSON.stringify(project) || !project) emit("project", project);
+    }
+
+    class Header {
+        constructor(panel) {
+            this.select = select([], "", {"aria-label": text("Project"), "data-action": "project"});
+            this.select.addEventListener("change", () => choose(this.select.value));
+            this.rename = button(text("Rename"), {name: "rename-project", run: () => this.openForm(state.project)});
+            this.remove = button(text("Delete"), {name: "delete-project", run: () => this.deleteProject()});
+            this.trash = button(text("Deleted projects"), {kind: "quiet", name: "project-trash", run: () => this.openTrash()});
+            this.formPlace = make("div", {class: "lora_train_form_place", hidden: true});
+            this.strip = make("button", {
+                type: "button", class: "lora_train_strip", hidden: true, "data-action": "strip",
+                on: {click: () => openTab("train")},
+            });
+            this.stripText = make("span", {class: "lora_train_strip_text"});
+            this.stripBar = bar(text("Progress of the training"));
+            this.strip.append(this.stripText, this.stripBar);
+            /** @type {{trash_id: string, title: string}[]} */
+            this.deleted = [];
+            panel.replaceChildren(
+                make("div", {class: "lora_train_head"},
+                    make("div", {class: "lora_train_project"},
+                        make("span", {class: "lora_train_label"}, text("Project")), this.select,
+                        button(text("New"), {name: "new-project", run: () => this.openForm(null)}),
+                        this.rename, this.remove, this.trash),
+                    this.strip),
+                this.formPlace, messages);
+            on("projects", (answer) => this.showProjects(answer));
+            on("project", () => this.showChosen());
+            on("live", (live) => this.showLive(live));
+            on("problem", showProblem);
+            on("ended", (run) => this.sayEnded(run));
+        }
+
+        showProjects(answer) {
+            this.deleted = answer.trash || [];
+            this.trash.hidden = this.deleted.length === 0;
+            const options = answer.projects.map((project) => [project.id, project.title]);
+            fill(this.select, options.length ? options : [["", text("No project yet")]], "");
+            this.select.disabled = options.length === 0;
+        }
+
+        showChosen() {
+            this.select.value = state.project ? state.project.id : "";
+            this.rename.hidden = this.remove.hidden = !state.project;
+            this.closeForm();
+        }
+
+        openForm(project) {
+            const label = project ? text("Save") : text("Create project");
+            const save = project ? async (values) => {
+                await api.patch(["projects", project.id], values);
+                await loadProjects(project.id);
+            } : createProject;
+            const form = projectForm(project, label, async (values) => {
+                await save(values);
+                this.closeForm();
+            }, () => this.closeForm());
+            this.formPlace.replaceChildren(form);
+            this.formPlace.hidden = false;
+            form.querySelector("input").focus();
+        }
+
+        closeForm() {
+            this.formPlace.hidden = true;
+            this.formPlace.replaceChildren();
+        }
+
+        async deleteProject() {
+            const project = state.project;
+            const {trash_id: trashId} = await api.remove(["projects", project.id]);
+            await loadProjects();
+            sayUndo(text("The project “{title}” was deleted.", {title: project.title}), () => restoreProject(trashId));
+        }
+
+        openTrash() {
+            const dialog = openDialog(text("Deleted projects"), {}, make("ul", {class: "lora_train_list"},
+                ...this.deleted.map((entry) => make("li", {}, make("span", {}, entry.title),
+                    button(text("Restore"), {name: "restore", run: async () => {
+                        await restoreProject(entry.trash_id);
+                        dialog.close();
+                    }})))));
+        }
+
+        showLive(live) {
+            const running = live && live.running;
+            this.strip.hidden = !running;
+            if (!running) return;
+            const values = {title: running.title, step: number(running.step), total: number(running.total_steps)};
+            const started = running.stage_total === 0 && running.step > 0 || running.stage === "";
+            let words = started ? text("{title} – step {step} of {total}", values) : `${running.title} – ${running.stage}`;
+            if (running.step > 0 && !running.paused && running.remaining > 0) {
+                words += ` – ${text("{time} left", {time: duration(running.remaining)})}`;
+            }
+            if (running.paused) words += ` – ${text("paused")}`;
+            if (live.queue.length) words += ` – ${plural(live.queue.length, "{count} waiting", "{count} waiting")}`;
+            if (state.offline) words = text("Connection lost, trying again");
+            write(this.stripText, words);
+            this.stripBar.set(running.total_steps ? running.step / running.total_steps : null);
+        }
+
+        /** Said where the training itself is not looked at. */
+        sayEnded(run) {
+            if (run.error) showProblem(run.error);
+            const train = document.getElementById("lora_train_live");
+            if (visible() && train && loraTrain.shown(train)) return;
+            const words = run.state === "done" ? text("“{title}” is trained.", {title: run.title})
+                : text("The training of “{title}” has ended.", {title: run.title});
+            say({sentence: words, action: {label: text("Show"), run: () => openTab("train")}});
+        }
+    }
+
+    async function restoreProject(trashId) {
+        const project = await api.post(["projects", "restore"], {trash_id: trashId});
+        await loadProjects(project.id);
+    }
+
+    /** The page could not open its session: said in the header's place, where nothing is drawn yet. */
+    function showStartProblem(error) {
+        const panel = document.getElementById("lora_train_header");
+        if (panel) {
+            panel.classList.add("lora_train_panel");
+            panel.replaceChildren(messages);
+        }
+        showProblem(error);
+    }
+
+    onStart(() => {
+        const panel = document.getElementById("lora_train_header");
+        panel.classList.add("lora_train_panel");
+        loraTrain.header = new Header(panel);
+        on("started", () => attempt(async () => {
+            state.checkpoints = (await api.get(["checkpoints"])).checkpoints;
+            emit("checkpoints");
+            const {running} = await api.get(["live"]);
+            await loadProjects(memory.read("project") || (running ? running.project : ""));
+        }));
+    });
+
+    Object.assign(loraTrain, {
+        say, sayUndo, openTab, projectForm, createProject, loadProjects, kindWords, showStartProblem,
+    });
+})();

@@ -1,0 +1,87 @@
+/**
+ * Watching the server: what runs and what waits, once a second while the tab is seen; the runs of the project.
+ */
+(() => {
+    "use strict";
+
+    const {state, api, on, emit, onStart, attempt, visible, pause} = loraTrain;
+    const SEEN = 1000; // ms between two looks
+    const UNSEEN = 5000;
+    const LATE = 8000; // ms after which an answer is not waited for any more
+
+    let wake = null;
+    let looking = false;
+
+    /** Looks at once, instead of when the second is over. */
+    function lookNow() {
+        if (wake) wake();
+    }
+
+    async function look() {
+        const late = new AbortController();
+        const timer = window.setTimeout(() => late.abort("late"), LATE);
+        try {
+            const live = await api.get(["live"], {}, late.signal);
+            notice(live);
+        } catch (error) {
+            state.offline = error.status === 0 || error.status >= 500 || error.status === undefined;
+            if (!state.offline) emit("problem", error);
+            emit("live", state.live);
+        } finally {
+            window.clearTimeout(timer);
+        }
+    }
+
+    /** Takes over what the server said, and tells what changed since the last time. */
+    function notice(live) {
+        const before = state.live;
+        state.offline = false;
+        state.live = live;
+        emit("live", live);
+        const ended = before && before.running && (!live.running || live.running.job !== before.running.job);
+        if (ended && live.last && live.last.job === before.running.job) emit("ended", live.last);
+        if (!before || signature(before) !== signature(live)) attempt(loadRuns);
+    }
+
+    /** What has to change for the list of runs to be another one. */
+    function signature(live) {
+        const running = live.running ? live.running.job : "";
+        const last = live.last ? `${live.last.project}/${live.last.id}/${live.last.job}/${live.last.state}` : "";
+        return [running, last, ...live.queue.map((waiting) => waiting.job)].join(" ");
+    }
+
+    async function loadRuns() {
+        const project = state.project;
+        const runs = project ? (await api.get(["projects", project.id, "runs"])).runs : [];
+        if (project && (!state.project || project.id !== state.project.id)) return;
+        state.runs = runs;
+        emit("runs", runs);
+    }
+
+    async function watch() {
+        if (looking) return;
+        looking = true;
+        for (;;) {
+            await look();
+            await Promise.race([pause(visible() ? SEEN : UNSEEN), new Promise((resolve) => { wake = resolve; })]);
+        }
+    }
+
+    /** Tells a job something; what comes of it is seen at once. */
+    async function control(job, action, body = {}) {
+        const answer = await api.post(["jobs", job, action], body);
+        lookNow();
+        return answer;
+    }
+
+    onStart(() => {
+        on("visible", () => { if (visible()) lookNow(); });
+        on("project", () => {
+            state.runs = [];
+            attempt(loadRuns);
+        });
+        watch();
+    });
+
+    Object.assign(loraTrain, {lookNow, loadRuns, control});
+})();

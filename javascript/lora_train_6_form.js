@@ -1,0 +1,97 @@
+/**
+ * The Train sub-tab's form is gradio's. This puts the chosen project into it, keeps its draft, and moves settings
+ * between it and files.
+ */
+(() => {
+    "use strict";
+
+    const {state, on, onStart, attempt, text, later, pause, box, press, type, download, say, openTab, lookNow, loadProjects} = loraTrain;
+    const DRAFT_WAIT = 1000; // ms after the last change
+    const MOST_CHARACTERS = 1_000_000; // of a settings file
+    const OURS = ".lora_train_panel, .lora_train_hidden";
+    // A dropdown's entry is chosen by the mouse alone, without an event of a field.
+    const ENTRIES = "ul.options li, [role='option']";
+
+    /** Tells the form which project is open: it loads the draft, the name and the trigger word, and plans. */
+    async function openProject(project) {
+        if (!project || !await type("lora_train_project_id", project.id)) return;
+        press("lora_train_project_button");
+    }
+
+    const saveDraft = later(DRAFT_WAIT, () => {
+        if (state.project) press("lora_train_draft_button");
+    });
+
+    function watchForm(event) {
+        const target = event.target;
+        if (!event.isTrusted || !target.closest || target.closest(OURS)) return;
+        if (event.type === "mousedown" && !target.closest(ENTRIES)) return;
+        if (event.type === "keydown" && !(event.key === "Enter" && target.matches("[role='listbox'], [role='combobox']"))) return;
+        saveDraft();
+    }
+
+    /** Puts a settings file into the form; its name's ending says how it is read. */
+    async function applyDocument(name, words) {
+        if (!await type("lora_train_document", JSON.stringify({name, text: words}))) return;
+        press("lora_train_apply_button");
+    }
+
+    async function applySettings(settings) {
+        openTab("train");
+        await applyDocument("run.json", JSON.stringify(settings));
+    }
+
+    /** Asks for a settings file and puts it into the form. */
+    function loadFile() {
+        const input = loraTrain.make("input", {type: "file", accept: ".json,.toml"});
+        input.addEventListener("change", () => attempt(async () => {
+            const [file] = input.files;
+            if (!file) return;
+            if (file.size > MOST_CHARACTERS) {
+                say({sentence: text("{name} is too large for a settings file.", {name: file.name}), kind: "error"});
+                return;
+            }
+            await applyDocument(file.name, await file.text());
+        }));
+        input.click();
+    }
+
+    /** Gives the person the file that the form has written into `lora_train_export`. */
+    async function saveFile() {
+        await pause(50); // gradio writes the value after the event
+        const element = box("lora_train_export");
+        if (!element || !element.value) return;
+        const {name, text: words} = JSON.parse(element.value);
+        const address = URL.createObjectURL(new Blob([words], {type: "text/plain"}));
+        download(address, name);
+        window.setTimeout(() => URL.revokeObjectURL(address), 10_000);
+    }
+
+    async function copy(words) {
+        await navigator.clipboard.writeText(words);
+        say({sentence: text("Copied.")});
+    }
+
+    /** After the form's Train button: the run is seen at once, and a changed name or trigger word as well. */
+    function started() {
+        lookNow();
+        attempt(() => loadProjects());
+        const panel = document.getElementById("lora_train_live");
+        if (panel) panel.scrollIntoView({block: "start", behavior: "smooth"});
+    }
+
+    onStart(() => {
+        let opened = "";
+        on("project", (project) => {
+            const signature = JSON.stringify(project && [project.id, project.title, project.kind, project.trigger_word]);
+            if (signature === opened) return;
+            opened = signature;
+            attempt(() => openProject(project));
+        });
+        const form = document.getElementById("lora_train_tab_train");
+        if (!form) return;
+        for (const name of ["input", "change", "mousedown", "keydown"]) form.addEventListener(name, watchForm, true);
+    });
+
+    Object.assign(loraTrain, {applyDocument, applySettings, loadFile, saveFile, copy, started});
+})();
