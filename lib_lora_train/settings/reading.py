@@ -45,23 +45,36 @@ class Loaded:
 def load_settings(path: Path) -> Loaded:
     """Reads a .json or .toml file of either form.
 
-    Raises UserError: settings.suffix, settings.missing, settings.encoding, settings.syntax for the file, and what
-    `from_document` raises for what stands in it.
+    Raises UserError: settings.missing, settings.encoding for the file, and what `parse_settings` raises.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".json", ".toml"):
-        raise UserError("settings.suffix", path.name)
+    _check_suffix(path.name)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError("settings.encoding", path.name) from error
     except OSError as error:
         raise UserError("settings.missing", path.name, reason=error.strerror or str(error)) from error
+    return parse_settings(text, path.name)
+
+
+def parse_settings(text: str, name: str) -> Loaded:
+    """Settings from the text of a file; its name's ending says how it is read.
+
+    Raises UserError: settings.suffix, settings.syntax, and what `from_document` raises for what stands in it.
+    """
+    suffix = _check_suffix(name)
     try:
         document = json.loads(text) if suffix == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # both parsers' errors are ValueErrors; neither bounds its depth
-        raise UserError("settings.syntax", path.name, reason=str(error)) from error
-    return from_document(document, path.name)
+        raise UserError("settings.syntax", name, reason=str(error)) from error
+    return from_document(document, name)
+
+
+def _check_suffix(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    if suffix not in (".json", ".toml"):
+        raise UserError("settings.suffix", name)
+    return suffix
 
 
 def from_document(document: object, where: str) -> Loaded:

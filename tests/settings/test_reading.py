@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_lora_train.cli import make_parser, train_settings
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings import Setting, TrainSettings, describe
 from lib_lora_train.settings import kohya as kohya_table
@@ -20,11 +23,12 @@ from lib_lora_train.settings.reading import (
     load_settings,
     migrate,
     parse_resolution,
+    parse_settings,
     validate,
 )
 from lib_lora_train.settings.tables import SCHEMA_VERSION
 from lib_lora_train.settings.values import check_value, parse_text
-from lib_lora_train.settings.writing import to_dict, to_kohya_toml, write_settings
+from lib_lora_train.settings.writing import to_dict, to_kohya_command, to_kohya_toml, write_settings
 
 FROZEN = Path(__file__).parent / "frozen"
 ALL = list(describe(TrainSettings))
@@ -107,6 +111,51 @@ def test_kohyas_toml_says_what_it_cannot_hold() -> None:
     text = to_kohya_toml(settings)
     assert '# unet_lr = "1e-3:100, 1e-4"' in text and "\nunet_lr" not in text
     assert "dataset_repeats" not in text and "max_token_length" not in text
+
+
+def test_never_is_left_out_for_kohya() -> None:
+    """Those scripts take the remainder by these numbers, and delete what exceeds 0 kept files."""
+    names = (
+        "save_every_n_epochs",
+        "save_every_n_steps",
+        "save_last_n_epochs",
+        "sample_every_n_epochs",
+        "max_train_epochs",
+    )
+    text = to_kohya_toml(TrainSettings())
+    assert not any(name in text for name in names)
+    settings = TrainSettings()
+    settings.run.save_every_n_epochs = 2
+    assert "save_every_n_epochs = 2\n" in to_kohya_toml(settings)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the command is for a POSIX shell")
+def test_kohyas_command_line_is_read_back_as_the_same_settings() -> None:
+    """Split by a shell, and read by our own `train`, which takes kohya's flags."""
+    settings = TrainSettings()
+    settings.model.checkpoint = 'it\'s a "name" with $HOME; and `more`.safetensors'
+    settings.dataset.flip_aug = True
+    settings.optimizer.optimizer_args = ["weight_decay=0.1", "betas=0.9,0.99"]
+    settings.network.rank_dropout = 0.25
+    settings.run.mixed_precision = "fp32"
+    settings.run.training_comment = "two\nlines"
+    script = "accelerate() { printf '%s\\0' \"$@\"; }\n" + to_kohya_command(settings)
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    words = shell.stdout.split("\0")[:-1]
+    assert words[:2] == ["launch", "train_network.py"]
+    again = train_settings(make_parser().parse_args(["train", *words[2:]]))[0]
+    for item in ALL:
+        before, after = (getattr(getattr(each, item.group), item.name) for each in (settings, again))
+        assert (float(before) == float(after)) if item.name == "learning_rate" else (before == after), item.name
+
+
+def test_a_text_is_read_as_its_name_says(tmp_path: Path) -> None:
+    assert parse_settings('{"version": 1, "network": {"network_dim": 3}}', "a.JSON").settings.network.network_dim == 3
+    assert parse_settings("[x]\nnetwork_dim = 3", "a.toml").settings.network.network_dim == 3
+    for text, name, code in (("{", "a.json", "settings.syntax"), ("{}", "a.yaml", "settings.suffix")):
+        with pytest.raises(UserError) as caught:
+            parse_settings(text, name)
+        assert caught.value.code == code
 
 
 # ---------------------------------------------------------------------- refusals
