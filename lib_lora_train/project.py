@@ -26,6 +26,7 @@ from lib_lora_train.files import resolve_inside, safe_name, write_json
 PROJECT_VERSION = 1
 SUBJECT_KINDS = ("person", "character", "style", "object", "concept")
 TRASH = ".trash"
+RUN_TRASH = ".trash"  # in runs/
 FOLDERS = ("images", "dataset", "masks", "regularization", "history", "runs")
 MAX_TITLE = 200
 
@@ -143,8 +144,14 @@ def list_trash(root: Path) -> list[tuple[str, Project]]:
 
 
 def new_run(project: Project) -> Path:
-    """Makes the folder of the next run: runs/r01, r02, ... Two callers at once get two folders."""
-    number = max((int(name[1:]) for name in list_runs(project)), default=0)
+    """Makes the folder of the next run: runs/r01, r02, ... Two callers at once get two folders.
+
+    The number of a run in the trash is not given again: names of LoRA files are made with it.
+    """
+    trash = project.path("runs", RUN_TRASH)
+    deleted = [path.name.partition("-")[0] for path in trash.iterdir()] if trash.is_dir() else []
+    used = [*list_runs(project), *(name for name in deleted if _RUN_ID.fullmatch(name))]
+    number = max((int(name[1:]) for name in used), default=0)
     while True:
         number += 1
         folder = project.path("runs", f"r{number:02d}")

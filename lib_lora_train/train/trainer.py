@@ -131,7 +131,7 @@ class Trainer:
             raise UserError("train.nothing_trained", "network_train_text_encoder_only")
         if not self.settings.model.checkpoint:
             raise UserError("train.no_checkpoint", "checkpoint")
-        if run.resume and network.network_weights:
+        if run.resume and network.network_weights and not network.dim_from_weights:
             raise UserError("train.resume_and_weights", "network_weights")
         self.prompts = read_sample_prompts(self.settings)
         RateSchedule(self.settings.optimizer, total_steps=1)  # raises for a rate that cannot be read
