@@ -87,11 +87,11 @@
         const kind = select(kinds, project ? project.kind : "character", {name: "kind"});
         const trigger = make("input", {
             class: "lora_train_input", type: "text", maxlength: MAX_TITLE, autocomplete: "off", name: "trigger_word",
-            value: project ? project.trigger_word : "", placeholder: text("for example: mychar"),
+            value: project ? project.trigger_word : "", placeholder: text("A word without a meaning, such as hana1"),
         });
         const form = make("form", {class: "lora_train_form", data: {form: "project"}},
-            field(text("Project title"), title), field(text("It teaches a"), kind),
-            field(text("Word that calls it"), trigger),
+            field(text("Project title"), title), field(text("Kind of subject"), kind),
+            field(text("Trigger word"), trigger),
             make("div", {class: "lora_train_form_buttons"},
                 make("button", {type: "submit", class: "lora_train_button lora_train_primary"}, label),
                 cancel ? button(text("Cancel"), {run: cancel, name: "cancel"}) : null));

@@ -8,8 +8,8 @@
     const {state, api, url, attempt, make, write, text, shown} = loraTrain;
     const PAGE = 200; // pictures asked for at once
     const MOST_COUNTED = 2000; // so many are read for the counts; of more, only those in sight
-    const TILE = 156; // px, as style.css has it
-    const CAPTION = 38;
+    const TILE = 150; // px, the least; tiles grow until the row is full
+    const CAPTION = 38; // px: two lines below the picture, as style.css has them
     const GAP = 8;
     const ROWS_BEYOND = 2;
 
@@ -119,9 +119,19 @@
             return Math.max(1, Math.floor((this.element.clientWidth - GAP) / (TILE + GAP)));
         }
 
+        /** Side of a tile in px. */
+        get side() {
+            return Math.max(TILE, Math.floor((this.element.clientWidth - GAP) / this.columns) - GAP);
+        }
+
+        /** Height of a row in px. */
+        get rowHeight() {
+            return this.side + CAPTION + GAP;
+        }
+
         /** The place of the first picture in sight. */
         get first() {
-            return Math.floor(this.element.scrollTop / (TILE + CAPTION + GAP)) * this.columns;
+            return Math.floor(this.element.scrollTop / this.rowHeight) * this.columns;
         }
 
         drawSoon() {
@@ -134,13 +144,13 @@
         }
 
         draw() {
-            const height = TILE + CAPTION + GAP;
-            const columns = this.columns;
+            const {columns, side, rowHeight: height} = this;
             const row = Math.floor(this.element.scrollTop / height);
             const rows = Math.ceil(this.element.clientHeight / height);
             const from = Math.max(0, row - ROWS_BEYOND) * columns;
             const to = Math.min(this.total, (row + rows + ROWS_BEYOND + 1) * columns);
             this.spacer.style.height = `${Math.ceil(this.total / columns) * height + GAP}px`;
+            this.spacer.style.setProperty("--lora-train-tile", `${side}px`);
             const keep = new Set();
             for (let place = from; place < to; place++) {
                 const picture = this.pictures[place];
@@ -151,7 +161,7 @@
                 keep.add(picture.id);
                 const tile = this.tiles.get(picture.id) || this.newTile(picture);
                 this.fillTile(tile, picture, place);
-                tile.style.left = `${GAP + (place % columns) * (TILE + GAP)}px`;
+                tile.style.left = `${GAP + (place % columns) * (side + GAP)}px`;
                 tile.style.top = `${GAP + Math.floor(place / columns) * height}px`;
             }
             for (const [id, tile] of this.tiles) {
@@ -232,7 +242,7 @@
         }
 
         key(event) {
-            const rows = Math.max(1, Math.floor(this.element.clientHeight / (TILE + CAPTION + GAP)));
+            const rows = Math.max(1, Math.floor(this.element.clientHeight / this.rowHeight));
             const moves = {
                 ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns, Home: -this.total,
                 End: this.total, PageUp: -this.columns * rows, PageDown: this.columns * rows,
@@ -254,7 +264,7 @@
         /** Moves the keyboard's mark to a picture and into sight; with Shift everything on the way is chosen. */
         focus(place, choosing = false) {
             this.focused = Math.max(0, Math.min(this.total - 1, place));
-            const height = TILE + CAPTION + GAP;
+            const height = this.rowHeight;
             const top = Math.floor(this.focused / this.columns) * height;
             const element = this.element;
             if (top < element.scrollTop) element.scrollTop = top;

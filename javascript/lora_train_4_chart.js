@@ -118,7 +118,7 @@
             const first = Math.min(...this.runs.map((run) => run.points[0][STEP]), last - 1, 1);
             const [low, high] = lossRange(all);
             const rate = alone ? all.reduce((most, point) => Math.max(most, point[RATE] || 0), 0) : 0;
-            const inner = {left: MARGIN.left, right: width - (rate ? MARGIN.right : 12), top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom};
+            const inner = {left: MARGIN.left, right: width - (rate ? MARGIN.right : 24), top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom};
             const scale = (from, to, start, end) => (value) => start + (value - from) / (to - from) * (end - start);
             this.x = scale(first, last, inner.left, inner.right);
             this.y = scale(low, high, inner.bottom, inner.top);
@@ -154,7 +154,7 @@
                 const y = this.y(tick);
                 group.append(draw("line", {x1: left, x2: right, y1: y, y2: y}), words(left - 6, y + 4, "end", significant(tick)));
             }
-            for (const tick of niceTicks(first, last, Math.max(2, Math.floor((right - left) / 90)))) {
+            for (const tick of niceTicks(first, last, Math.max(2, Math.floor((right - left) / 110)))) {
                 if (!Number.isInteger(tick)) continue;
                 group.append(words(this.x(tick), bottom + 16, "middle", number(tick)));
             }

@@ -42,7 +42,7 @@
             this.element.hidden = this.steps.length === 0;
             this.slider.max = String(Math.max(0, this.steps.length - 1));
             this.slider.value = String(this.follows ? this.steps.length - 1 : Math.max(0, this.steps.indexOf(before)));
-            this.slider.hidden = this.steps.length < 2;
+            this.slider.hidden = this.words.hidden = this.steps.length < 2;
             this.draw();
         }
 

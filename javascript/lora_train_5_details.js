@@ -26,7 +26,7 @@
     function table(heads, rows, name) {
         return make("div", {class: "lora_train_table_frame"}, make("table", {class: "lora_train_table lora_train_plain", data: {table: name}},
             make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {scope: "col"}, words)))),
-            make("tbody", {translate: "no"}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)))))));
+            make("tbody", {translate: "no"}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {class: "lora_train_long"}, cell)))))));
     }
 
     /** All settings of a nested document, "group.name" and value. */

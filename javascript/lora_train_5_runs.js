@@ -9,6 +9,8 @@
         make, button, sayUndo, stateChip, newId,
     } = loraTrain;
 
+    const LONG = [1, 7]; // columns of names, which may need several lines
+
     class RunsPanel {
         constructor(panel) {
             /** @type {string} id of the run shown in detail */
@@ -63,7 +65,8 @@
             const steps = run.total_steps ? `${number(run.step)} / ${number(run.total_steps)}` : "–";
             const cells = [mark, name, stateChip(run), moment(run.started || run.created), steps, significant(run.loss), length, run.lora || "–"];
             return make("tr", {class: run.id === this.opened ? "lora_train_opened" : "", data: {run: run.id, state: run.state}},
-                ...cells.map((cell, place) => make("td", {translate: place === 7 ? "no" : null}, cell)));
+                ...cells.map((cell, place) => (LONG.includes(place)
+                    ? make("td", {class: "lora_train_long", translate: "no"}, cell) : make("td", {}, cell))));
         }
 
         mark(id, on) {

@@ -8,6 +8,7 @@
     const {state, on, onStart, attempt, text, later, pause, box, press, type, download, say, openTab, lookNow, loadProjects} = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
     const MOST_CHARACTERS = 1_000_000; // of a settings file
+    const EXPORT_WAIT = 3000; // ms in which gradio has to answer
     const OURS = ".lora_train_panel, .lora_train_hidden";
     // A dropdown's entry is chosen by the mouse alone, without an event of a field.
     const ENTRIES = "ul.options li, [role='option']";
@@ -56,20 +57,17 @@
         input.click();
     }
 
-    /** Gives the person the file that the form has written into `lora_train_export`. */
+    /** Gives the person the file that the form writes into `lora_train_export`. */
     async function saveFile() {
-        await pause(50); // gradio writes the value after the event
         const element = box("lora_train_export");
-        if (!element || !element.value) return;
+        if (!element) return;
+        for (const until = Date.now() + EXPORT_WAIT; !element.value && Date.now() < until;) await pause(50);
+        if (!element.value) return;
         const {name, text: words} = JSON.parse(element.value);
+        await type("lora_train_export", "");
         const address = URL.createObjectURL(new Blob([words], {type: "text/plain"}));
         download(address, name);
         window.setTimeout(() => URL.revokeObjectURL(address), 10_000);
-    }
-
-    async function copy(words) {
-        await navigator.clipboard.writeText(words);
-        say({sentence: text("Copied.")});
     }
 
     /** After the form's Train button: the run is seen at once, and a changed name or trigger word as well. */
@@ -93,5 +91,5 @@
         for (const name of ["input", "change", "mousedown", "keydown"]) form.addEventListener(name, watchForm, true);
     });
 
-    Object.assign(loraTrain, {applyDocument, applySettings, loadFile, saveFile, copy, started});
+    Object.assign(loraTrain, {applyDocument, applySettings, loadFile, saveFile, started});
 })();
