@@ -24,7 +24,7 @@ from lib_lora_train.errors import UserError
 TEMPORARY_SUFFIX = ".tmp"
 MAX_NAME_BYTES = 200  # file systems allow 255; the rest is left for our suffixes and temporary names
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')  # the last range cannot be written as UTF-8
 
 
 def resolve_inside(root: Path, *parts: str) -> Path:

@@ -1,0 +1,1 @@
+"""The pictures of a project: adding, importing, concepts, captions, trash, thumbnails, download."""

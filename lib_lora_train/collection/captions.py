@@ -1,0 +1,28 @@
+"""Writing a caption, so that nobody's words are lost: whoever saved first is shown to whoever comes second."""
+
+from __future__ import annotations
+
+from lib_lora_train.collection.caption_files import check_caption, read_caption, save_caption
+from lib_lora_train.collection.entries import PictureInfo, picture_info
+from lib_lora_train.collection.layout import Layout
+from lib_lora_train.collection.locking import locked
+from lib_lora_train.collection.names import shown
+from lib_lora_train.errors import UserError
+from lib_lora_train.project import Project
+
+
+def write_caption(project: Project, picture_id: str, text: str, version: str) -> PictureInfo:
+    """Saves `text` as the caption of a picture whose caption was of `version` when it was read; "" for none.
+
+    Raises UserError: collection.unknown_picture, collection.caption_long, collection.caption_characters, file.write,
+    and "collection.caption_changed" when somebody else saved meanwhile; its `values` then hold "theirs", the text
+    that is there now, and "version", to be given when it is to be replaced.
+    """
+    with locked(project):
+        folder, name = Layout.read(project).locate([picture_id])[0]
+        check_caption(text, shown(name))
+        current = read_caption(folder.path, name)
+        if version != current.version:
+            raise UserError("collection.caption_changed", shown(name), theirs=current.text, version=current.version)
+        save_caption(folder.path, name, text)
+        return picture_info(folder, name)
