@@ -229,6 +229,14 @@ class Studio:
         if self.exposure.has_quotas:
             check_limits(settings, self.run_limits, check_trainable(self.host, project, settings))
 
+    def take_repeats(self, project: Project, repeats: int) -> None:
+        """Gives the training concepts the planned repeats, by their folders' names.
+
+        Raises UserError: run.repeats_busy while a run of the project is running or waiting, and as `edit_concept`.
+        """
+        with self._starting:
+            self._take_repeats(project, repeats)
+
     def _take_repeats(self, project: Project, repeats: int) -> None:
         concepts = [concept for concept in list_concepts(project) if not concept.regularization]
         if all(concept.repeats == repeats for concept in concepts):

@@ -1,0 +1,178 @@
+"""What the page does when something is pressed: open a project, plan, keep the form, train.
+
+Each takes a visitor and the values of its inputs, and answers with new values by component. None waits for anything:
+the work happens in the job's own thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lib_lora_train.access import Visitor
+from lib_lora_train.collection.entries import list_concepts
+from lib_lora_train.errors import UserError
+from lib_lora_train.messages import message
+from lib_lora_train.project import Project
+from lib_lora_train.runs.drafts import DRAFT, read_draft, read_wishes
+from lib_lora_train.runs.estimate import estimate
+from lib_lora_train.runs.presets import list_presets
+from lib_lora_train.settings import TrainSettings
+from lib_lora_train.studio import Studio
+from lib_lora_train.ui.form import value_of
+from lib_lora_train.ui.given import Given, open_given, read_given
+from lib_lora_train.ui.handlers import Answer
+from lib_lora_train.ui.markup import memory_line, notice, plan_list
+from lib_lora_train.ui.parts import Parts
+from lib_lora_train.ui.train import CHOICES, KINDS, MEDIA
+
+
+class Actions:
+    """Handlers of the sub-tab Train and of the bridge to the page's scripts."""
+
+    def __init__(self, studio: Studio, parts: Parts) -> None:
+        self.studio = studio
+        self.parts = parts
+        self.train = parts.train
+
+    def open_session(self, visitor: Visitor) -> Answer:
+        """A token by which the REST routes know this page."""
+        return {self.parts.bridge.token: self.studio.sessions.open(visitor.name).token}
+
+    def open_project(self, visitor: Visitor, project_id: object) -> Answer:
+        """Fills the form with the project's draft, or with a plan where nobody has changed anything yet."""
+        project = open_given(self.studio, visitor, project_id)
+        changed = has_draft(project)
+        settings = read_draft(project) if changed else self.train.form.defaults()
+        settings.model.checkpoint = self._checkpoint(settings.model.checkpoint)
+        wishes = read_wishes(project)
+        wishes.checkpoint = settings.model.checkpoint
+        given = Given(project, wishes, project.title, project.trigger_word, settings)
+        return self._fill(visitor, given if changed else self._planned(visitor, given) or given)
+
+    def look(self, visitor: Visitor, *values: object) -> Answer:
+        """When the sub-tab is opened: pictures may have come since. What is in the form stays, once it was changed."""
+        if not values[0]:
+            return {}
+        if not has_draft(open_given(self.studio, visitor, values[0])):
+            return self.open_project(visitor, values[0])
+        return self._judge(visitor, self.read(visitor, values))
+
+    def keep(self, visitor: Visitor, *values: object) -> Answer:
+        """A moment after the last change in the form: it is written down, and looked at anew."""
+        return self._judge(visitor, self.read(visitor, values).keep()) if values[0] else {}
+
+    def plan(self, visitor: Visitor, *values: object) -> Answer:
+        """Settings for what is wished, on top of what is not planned; the pictures get the planned repeats."""
+        given = self.read(visitor, values)
+        planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
+        said = message("ui.planned", visitor.language)
+        try:
+            self.studio.take_repeats(given.project, planned.repeats)
+        except UserError as error:  # a run of this project needs its folders as they are
+            said = error.text(visitor.language)
+        answer = self._fill(visitor, given.with_plan(planned).keep())
+        return {**answer, self.parts.message: notice(said)}
+
+    def start(self, visitor: Visitor, *values: object) -> Answer:
+        """Starts the run, or puts it in line. A form that nobody has changed is planned, as by Train now."""
+        given = self.read(visitor, values)
+        changed = has_draft(given.project)
+        given = given.keep()
+        started = self.studio.start(
+            visitor, given.project, *((given.settings, None) if changed else (None, given.wishes))
+        )
+        record = started.job.record
+        code = "ui.queued" if record.state == "queued" else "ui.started"
+        return {self.parts.message: notice(message(code, visitor.language, place=record.place, run=started.run_id))}
+
+    def refresh_checkpoints(self, visitor: Visitor, chosen: object) -> Answer:
+        """The list as it is now."""
+        return {self.train.checkpoint: self._checkpoint_list(self._checkpoint(chosen))}
+
+    def refresh_loras(self, visitor: Visitor, chosen: object) -> Answer:
+        """The list as it is now."""
+        return {self.train.lora: listed(["", *self.studio.loras(visitor)], chosen)}
+
+    def read(self, visitor: Visitor, values: tuple[object, ...]) -> Given:
+        """What the form holds. Raises UserError naming the field."""
+        return read_given(self.studio, self.train.form, visitor, values)
+
+    def replace(self, visitor: Visitor, given: Given, settings: TrainSettings, text: str) -> Answer:
+        """Other settings in the form, kept at once, and what is to be said about them."""
+        answer = self._fill(visitor, given.with_settings(settings).keep())
+        return {**answer, self.parts.message: notice(text)}
+
+    def _planned(self, visitor: Visitor, given: Given) -> Given | None:
+        """The same with planned settings; None as long as nothing can be planned."""
+        try:
+            planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
+        except UserError:
+            return None
+        return given.with_plan(planned)
+
+    def _fill(self, visitor: Visitor, given: Given) -> Answer:
+        """Everything that the opening of a project fills in."""
+        train, settings = self.train, given.settings
+        presets = [preset.name for preset in list_presets(self.studio.root)]
+        return {
+            **train.form.show(settings),
+            train.kind: _shown(KINDS, given.wishes.kind),
+            train.medium: _shown(MEDIA, given.wishes.medium),
+            train.choice: _shown(CHOICES, given.wishes.choice),
+            train.name: given.name,
+            train.trigger: given.trigger,
+            train.checkpoint: self._checkpoint_list(settings.model.checkpoint),
+            train.lora: listed(["", *self.studio.loras(visitor)], settings.network.network_weights),
+            train.transfer.preset: listed(presets, ""),
+            **self._judge(visitor, given),
+        }
+
+    def _judge(self, visitor: Visitor, given: Given) -> Answer:
+        """The plan with its reasons beside what is there, and the memory that the form takes."""
+        language, train, answer = visitor.language, self.train, {}
+        planned = None
+        try:
+            planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
+            answer[train.plan] = plan_list(planned.plan, self._there(given), language)
+        except UserError as error:
+            answer[train.plan] = notice(error.text(language), "info")
+        try:
+            found = estimate(self.studio.host, given.project, given.settings)
+            steps = found.steps if planned is None or has_draft(given.project) else planned.plan.steps
+            answer[train.estimate] = memory_line(found, steps, language)
+        except UserError as error:
+            answer[train.estimate] = notice(error.text(language), "warning")
+        return answer
+
+    def _there(self, given: Given) -> dict[str, object]:
+        """The form's values, and the repeats of the pictures; those of a form that nobody has changed are planned."""
+        there = {field.key: value_of(given.settings, field.key) for field in self.train.form}
+        repeats = {concept.repeats for concept in list_concepts(given.project) if not concept.regularization}
+        if repeats and has_draft(given.project):
+            there["dataset.repeats"] = repeats.pop() if len(repeats) == 1 else ", ".join(map(str, sorted(repeats)))
+        return there
+
+    def _checkpoint(self, chosen: object) -> str:
+        """The chosen one where it is still there, else the usual one; empty where there is none at all."""
+        names = [info.name for info in self.studio.checkpoints()]
+        current = [info.name for info in self.studio.checkpoints() if info.current]
+        return chosen if isinstance(chosen, str) and chosen in names else next(iter([*current, *names]), "")
+
+    def _checkpoint_list(self, chosen: str) -> Any:
+        return listed([info.name for info in self.studio.checkpoints()], chosen)
+
+
+def has_draft(project: Project) -> bool:
+    """Whether somebody has changed the form of this project."""
+    return (project.folder / DRAFT).exists()
+
+
+def listed(names: list[str], chosen: object) -> Any:
+    """A dropdown's new choices; what is chosen stays only when it is still among them."""
+    return gr.update(choices=names, value=chosen if chosen in names else None)
+
+
+def _shown(choices: dict[str, str], value: str) -> str:
+    return next(shown for shown, meant in choices.items() if meant == value)

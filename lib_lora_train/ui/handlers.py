@@ -1,0 +1,90 @@
+"""Around every handler of the page: who is calling, in which language, and what an error looks like.
+
+A handler takes a visitor and the values of its inputs, and returns new values by component. What it raises becomes
+one sentence in the page; of anything that is not the user's to mend the log has the trace.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import gradio as gr
+
+from lib_lora_train.access import Visitor, pick_language
+from lib_lora_train.errors import UserError
+from lib_lora_train.origin import is_foreign
+from lib_lora_train.studio import Studio
+from lib_lora_train.ui.markup import notice
+
+LOGGER = logging.getLogger("lib_lora_train.ui")
+
+Answer = dict[Any, Any]
+Handler = Callable[..., Answer]
+
+
+class Desk:
+    """Where handlers get their visitor and leave what is to be said to them."""
+
+    def __init__(self, studio: Studio, message: gr.HTML) -> None:
+        self.studio = studio
+        self.message = message
+
+    def handled(self, handler: Handler) -> Callable[..., Answer]:
+        """`handler(visitor, *values)` as gradio calls it. An answer that says nothing empties the message line."""
+        return self._guarded(handler, self.message, {self.message: ""})
+
+    def quiet(self, handler: Handler, place: gr.HTML) -> Callable[..., Answer]:
+        """The same for what nobody pressed: an error is shown at `place`, and the message line stays as it is."""
+        return self._guarded(handler, place, {place: gr.update()})
+
+    def _guarded(self, handler: Handler, place: gr.HTML, otherwise: Answer) -> Callable[..., Answer]:
+        def handle(request: gr.Request, *values: object) -> Answer:
+            language = language_of(self.studio, request)
+            guard, answer = _Guard(), {}
+            with guard:
+                check_origin(request)
+                answer = handler(Visitor(name=request.username or "", language=language), *values)
+            if guard.error is not None:
+                answer = {place: notice(guard.error.text(language), "error")}
+            return {**otherwise, **answer}
+
+        return handle
+
+
+def language_of(studio: Studio, request: gr.Request) -> str:
+    """The visitor's language."""
+    accepted = "" if request.request is None else request.request.headers.get("accept-language", "")
+    return pick_language(studio.language, accepted)
+
+
+def check_origin(request: gr.Request) -> None:
+    """Raises UserError("ui.foreign") when the call does not come from a page of this server.
+
+    gradio lets a caller write a request's headers into the body; such a call has no request of its own.
+    """
+    real = request.request
+    if real is None or is_foreign(real.headers, real.url.scheme):
+        raise UserError("ui.foreign")
+
+
+class _Guard:
+    """Keeps the error that ended the block, as one that can be shown."""
+
+    def __init__(self) -> None:
+        self.error: UserError | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, UserError):
+            self.error = error
+        elif isinstance(error, Exception):
+            LOGGER.error("a handler of the page failed", exc_info=(type(error), error, trace))
+            self.error = UserError("ui.failed", kind=type(error).__name__)
+        return error is None or isinstance(error, Exception)

@@ -1,0 +1,98 @@
+"""The tab: header, five sub-tabs, and the hidden parts through which the page's scripts and the server talk."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from lib_lora_train.studio import Studio
+from lib_lora_train.ui.actions import Actions
+from lib_lora_train.ui.compat import listen, listen_in_browser
+from lib_lora_train.ui.handlers import Desk
+from lib_lora_train.ui.markup import panel
+from lib_lora_train.ui.parts import Bridge, Parts, hidden_button, hidden_text
+from lib_lora_train.ui.train import build_train
+from lib_lora_train.ui.transfer import Transfer
+
+TAGS = "Tags will be edited here; until then, captions are written in Dataset, in the large view of a picture."
+PREVIEWS = "A run's checkpoints will be compared here; until then, Runs has the samples and the files of each."
+
+
+def build_tab(studio: Studio) -> gr.Blocks:
+    """The whole tab. It can be rendered inside another page; its events are its own."""
+    with gr.Blocks(analytics_enabled=False) as tab, gr.Column(elem_id="lora_train_root"):
+        gr.HTML(panel("header"), elem_id="lora_train_header_place")
+        message = gr.HTML("", elem_id="lora_train_message")
+        with gr.Tabs(elem_id="lora_train_tabs"):
+            with gr.Tab("Dataset", id="dataset", elem_id="lora_train_tab_dataset"):
+                gr.HTML(panel("dataset"))
+            with gr.Tab("Tags", id="tags", elem_id="lora_train_tab_tags"):
+                gr.HTML(f'<p class="lora_train_later">{TAGS}</p>')
+            with gr.Tab("Train", id="train", elem_id="lora_train_tab_train") as train_tab:
+                gr.HTML(panel("live"))
+                train = build_train(studio)
+            with gr.Tab("Previews", id="previews", elem_id="lora_train_tab_previews"):
+                gr.HTML(f'<p class="lora_train_later">{PREVIEWS}</p>')
+            with gr.Tab("Runs", id="runs", elem_id="lora_train_tab_runs"):
+                gr.HTML(panel("runs"))
+        bridge = _build_bridge()
+        _bind(studio, Parts(message, train, bridge), train_tab)
+    return tab
+
+
+def _build_bridge() -> Bridge:
+    """What the scripts press and fill; in the page, but not seen."""
+    with gr.Row(elem_classes=["lora_train_hidden"]):
+        return Bridge(
+            session=hidden_button("session_button"),
+            token=hidden_text("token"),
+            project=hidden_text("project_id"),
+            open=hidden_button("project_button"),
+            document=hidden_text("document"),
+            apply=hidden_button("apply_button"),
+            draft=hidden_button("draft_button"),
+            export=hidden_text("export"),
+        )
+
+
+def _bind(studio: Studio, parts: Parts, train_tab: gr.Tab) -> None:
+    train, bridge, transfer = parts.train, parts.bridge, parts.train.transfer
+    desk = Desk(studio, parts.message)
+    actions = Actions(studio, parts)
+    message, given, filled = parts.message, parts.given, [parts.message, *train.shown]
+
+    listen(bridge.session.click, desk.handled(actions.open_session), [], [message, bridge.token])
+    listen(bridge.open.click, desk.handled(actions.open_project), [bridge.project], filled)
+    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, train.shown)
+    listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
+
+    plan = desk.handled(actions.plan)
+    choosing = (train.kind, train.medium, train.choice, train.checkpoint)
+    for event in (train.plan_button.click, *(component.input for component in choosing)):
+        listen(event, plan, given, filled)
+    listen(
+        train.refresh_checkpoints.click,
+        desk.handled(actions.refresh_checkpoints),
+        [train.checkpoint],
+        [message, train.checkpoint],
+    )
+    listen(train.refresh_loras.click, desk.handled(actions.refresh_loras), [train.lora], [message, train.lora])
+    started = listen(train.train_button.click, desk.handled(actions.start), given, [message])
+    listen_in_browser(started.then, "() => { if (window.loraTrain) loraTrain.started(); }")
+
+    moves = Transfer(actions)
+    listen(bridge.apply.click, desk.handled(moves.apply_document), [bridge.document, *given], filled)
+    listen(transfer.load_preset.click, desk.handled(moves.load_preset), [transfer.preset, *given], filled)
+    listen(
+        transfer.save_preset.click,
+        desk.handled(moves.save_preset),
+        [transfer.preset_name, *given],
+        [message, transfer.preset, transfer.preset_name],
+    )
+    listen(
+        transfer.delete_preset.click, desk.handled(moves.delete_preset), [transfer.preset], [message, transfer.preset]
+    )
+    listen(transfer.show_command.click, desk.handled(moves.show_command), given, [message, transfer.command])
+    listen_in_browser(transfer.load_file.click, "() => { if (window.loraTrain) loraTrain.loadFile(); }")
+    for button, handler in ((transfer.save_json, moves.save_json), (transfer.save_toml, moves.save_toml)):
+        written = listen(button.click, desk.handled(handler), given, [message, bridge.export])
+        listen_in_browser(written.then, "() => { if (window.loraTrain) loraTrain.saveFile(); }")
