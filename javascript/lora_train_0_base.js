@@ -168,6 +168,16 @@ window.loraTrain = (() => {
         return element.getClientRects().length > 0;
     }
 
+    /** Calls `work` each time an element comes into sight, as when its sub-tab is opened. */
+    function onShown(element, work) {
+        let before = false;
+        new ResizeObserver(() => {
+            const now = shown(element);
+            if (now && !before) work();
+            before = now;
+        }).observe(element);
+    }
+
     /** Calls `work` once, `wait` ms after the last call. */
     function later(wait, work) {
         let timer = 0;
@@ -209,6 +219,6 @@ window.loraTrain = (() => {
 
     return {
         state, on, emit, report, attempt, text, plural, language, number, significant, bytes, duration, moment,
-        memory, root, visible, shown, later, pause, onStart,
+        memory, root, visible, shown, onShown, later, pause, onStart,
     };
 })();

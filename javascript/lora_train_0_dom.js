@@ -54,7 +54,8 @@
     }
 
     /**
-     * A button. While `run` works it cannot be pressed again; what goes wrong is shown in the message line.
+     * A button. While `run` works it does nothing more, but keeps the focus; what goes wrong is shown in the message
+     * line.
      * @param {string} label already in the page's language
      * @param {{run?: Function, kind?: string, title?: string, name?: string}} options `name` is for tests and styles
      */
@@ -64,9 +65,10 @@
         }, label);
         if (run !== null) {
             element.addEventListener("click", async (event) => {
-                element.disabled = true;
+                if (element.getAttribute("aria-busy") === "true") return;
+                element.setAttribute("aria-busy", "true");
                 await attempt(() => run(event));
-                element.disabled = element.dataset.off === "true";
+                element.removeAttribute("aria-busy");
             });
         }
         return element;
@@ -74,7 +76,6 @@
 
     /** Makes a button pressable or not; `reason` is what its tooltip says then. */
     function enable(element, on, reason = "") {
-        element.dataset.off = String(!on);
         element.disabled = !on;
         element.title = on ? "" : reason;
     }

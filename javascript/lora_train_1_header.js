@@ -17,15 +17,16 @@
 
     /**
      * A message below the project. An error stays; a note goes by itself.
-     * @param {{sentence: string, remedy?: string, kind?: string, action?: {label: string, run: Function}}} message
+     * @param {{sentence: string, remedy?: string, kind?: string, action?: {label: string, run: Function}, key?: string}}
+     *   message `key` is what `unsay` knows it by
      */
-    function say({sentence, remedy = "", kind = "note", action = null}) {
+    function say({sentence, remedy = "", kind = "note", action = null, key = ""}) {
         for (const old of [...messages.children]) if (old.dataset.sentence === sentence) old.remove();
         const close = button("×", {kind: "quiet", name: "dismiss", title: text("Close")});
         close.setAttribute("aria-label", text("Close"));
         const line = make("div", {
             class: `lora_train_message lora_train_${kind}`, role: kind === "error" ? "alert" : "status",
-            data: {sentence, kind},
+            data: {sentence, kind, key},
         }, make("div", {class: "lora_train_message_text"}, make("span", {}, sentence), remedy ? " " : null,
             remedy ? make("span", {class: "lora_train_remedy"}, remedy) : null));
         if (action) {
@@ -55,9 +56,14 @@
         });
     }
 
-    /** "Deleted …" with the way back. */
-    function sayUndo(sentence, undo) {
-        say({sentence, action: {label: text("Undo"), run: undo}});
+    /** "Deleted …" with the way back, which `undo` takes with the id in the trash. */
+    function sayUndo(sentence, trashId, undo) {
+        say({sentence, key: trashId, action: {label: text("Undo"), run: () => undo(trashId)}});
+    }
+
+    /** Takes back a message: what it offers was done elsewhere. */
+    function unsay(key) {
+        for (const line of [...messages.children]) if (line.dataset.key === key) line.remove();
     }
 
     function kindWords(kind) {
@@ -199,7 +205,7 @@
             const project = state.project;
             const {trash_id: trashId} = await api.remove(["projects", project.id]);
             await loadProjects();
-            sayUndo(text("The project “{title}” was deleted.", {title: project.title}), () => restoreProject(trashId));
+            sayUndo(text("The project “{title}” was deleted.", {title: project.title}), trashId, restoreProject);
         }
 
         openTrash() {
@@ -241,6 +247,7 @@
 
     async function restoreProject(trashId) {
         const project = await api.post(["projects", "restore"], {trash_id: trashId});
+        unsay(trashId);
         await loadProjects(project.id);
     }
 
@@ -267,6 +274,6 @@
     });
 
     Object.assign(loraTrain, {
-        say, sayUndo, openTab, projectForm, createProject, loadProjects, kindWords, showStartProblem,
+        say, sayUndo, unsay, openTab, projectForm, createProject, loadProjects, kindWords, showStartProblem,
     });
 })();

@@ -125,7 +125,7 @@
         /** No project at all: the first step is its name. */
         showWelcome() {
             this.welcome.replaceChildren(
-                make("h3", {}, text("Teach it something new")),
+                make("h3", {}, text("Your first LoRA in three steps")),
                 make("ol", {},
                     make("li", {}, text("Name what you want to teach.")),
                     make("li", {}, text("Drop your pictures.")),
@@ -261,7 +261,7 @@
         async deleteConcept(concept) {
             const {trash_id: trashId} = await api.remove([...this.path, "concepts", concept.id]);
             this.closeConceptForm();
-            sayUndo(text("The concept “{name}” was deleted.", {name: concept.name}), () => this.restore(trashId));
+            sayUndo(text("The concept “{name}” was deleted.", {name: concept.name}), trashId, (id) => this.restore(id));
             await this.refresh();
         }
 
@@ -279,13 +279,14 @@
             if (pictures.length === 0) return;
             const ids = pictures.map((picture) => picture.id);
             const {trash_id: trashId} = await api.post([...this.path, "pictures", "delete"], {pictures: ids});
-            sayUndo(plural(ids.length, "{count} picture was deleted.", "{count} pictures were deleted."), () => this.restore(trashId));
+            sayUndo(plural(ids.length, "{count} picture was deleted.", "{count} pictures were deleted."), trashId, (id) => this.restore(id));
             this.grid.chooseNone();
             await this.refresh();
         }
 
         async restore(trashId) {
             await api.post([...this.path, "trash", "restore"], {trash_id: trashId});
+            loraTrain.unsay(trashId);
             await this.refresh();
         }
 
@@ -316,6 +317,7 @@
             this.newcomer.hidden = this.trainingPictures > 0 || total > 0;
             this.chips.hidden = this.concepts.length === 0;
             this.zipButton.hidden = total === 0;
+            this.toolbar.hidden = total === 0 && this.trash.length === 0;
         }
     }
 

@@ -37,6 +37,7 @@
             this.planSoon = later(PLAN_WAIT, () => attempt(() => this.plan()));
             on("checkpoints", () => this.showCheckpoints());
             on("live", () => this.showButton());
+            loraTrain.onShown(this.element, () => this.planSoon());
         }
 
         choose(value) {
@@ -73,7 +74,7 @@
         showButton() {
             const busy = state.live && (state.live.running || state.live.queue.length);
             write(this.press, busy ? text("Train next") : text("Train now"));
-            if (!this.press.dataset.busy) enable(this.press, this.obstacle === "", this.obstacle);
+            enable(this.press, this.obstacle === "", this.obstacle);
         }
 
         async plan() {
@@ -106,16 +107,11 @@
         }
 
         async start() {
-            this.press.dataset.busy = "true";
-            try {
-                const started = await api.post(["projects", state.project.id, "runs"], {wishes: this.wishes});
-                lookNow();
-                openTab("train");
-                if (started.state === "queued") {
-                    loraTrain.say({sentence: text("Waiting in line at place {place}.", {place: number(started.place)})});
-                }
-            } finally {
-                delete this.press.dataset.busy;
+            const started = await api.post(["projects", state.project.id, "runs"], {wishes: this.wishes});
+            lookNow();
+            openTab("train");
+            if (started.state === "queued") {
+                loraTrain.say({sentence: text("Waiting in line at place {place}.", {place: number(started.place)})});
             }
         }
     }

@@ -72,8 +72,9 @@
             write(this.name, `${name}${size_} · ${bytes(size)} · ${number(place + 1)} / ${number(this.grid.total)}`);
             this.problem.hidden = problem === null;
             if (problem) write(this.problem, `${problem.sentence} ${problem.remedy || ""}`);
-            this.previous.disabled = place === 0;
-            this.next.disabled = place >= this.grid.total - 1;
+            // Not `disabled`, which would take the focus away, and the arrow keys with it.
+            this.previous.setAttribute("aria-disabled", place === 0);
+            this.next.setAttribute("aria-disabled", place >= this.grid.total - 1);
         }
 
         /** To the next or the previous picture, once the caption is safe. */

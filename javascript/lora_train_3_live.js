@@ -6,7 +6,7 @@
     "use strict";
 
     const {
-        state, url, on, onStart, attempt, text, number, significant, bytes, duration, moment, control, shown,
+        state, url, on, onStart, attempt, text, number, significant, bytes, duration, moment, control, shown, onShown,
         make, write, button, enable, sureButton, bar, facts, download, openTab,
     } = loraTrain;
     const LOOK_AT_RUN = 2000; // ms between readings of curve and log while a run goes on
@@ -106,6 +106,7 @@
             on("live", () => this.show());
             on("runs", () => this.show());
             on("project", () => this.show());
+            onShown(panel, () => this.show());
         }
 
         /** What is shown: the running one, else how the project's newest that is over went. */

@@ -106,8 +106,8 @@
                 image.src = this.address(series[place], 0);
                 image.alt = prompt || this.stepWords(step);
                 write(words, [this.stepWords(step), prompt, seed === undefined ? "" : text("seed {seed}", {seed})].filter(Boolean).join(" · "));
-                previous.disabled = place === 0;
-                next.disabled = place === series.length - 1;
+                previous.setAttribute("aria-disabled", place === 0);
+                next.setAttribute("aria-disabled", place === series.length - 1);
             };
             const previous = button("‹", {kind: "turn", name: "previous", title: text("Earlier step")});
             const next = button("›", {kind: "turn", name: "next", title: text("Later step")});

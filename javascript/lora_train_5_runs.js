@@ -5,11 +5,16 @@
     "use strict";
 
     const {
-        state, api, on, onStart, attempt, text, plural, number, significant, duration, moment, loadRuns,
-        make, button, sayUndo, stateChip, newId,
+        state, api, on, onStart, attempt, text, plural, number, significant, duration, moment, loadRuns, shown,
+        make, write, button, sayUndo, stateChip, newId,
     } = loraTrain;
 
     const LONG = [1, 7]; // columns of names, which may need several lines
+    const STEPS = 4; // the column; that of the loss follows
+
+    function stepWords(run) {
+        return run.total_steps ? `${number(run.step)} / ${number(run.total_steps)}` : "–";
+    }
 
     class RunsPanel {
         constructor(panel) {
@@ -30,6 +35,7 @@
             this.panel = panel;
             on("runs", () => this.show());
             on("project", () => this.close());
+            on("live", (live) => this.showRunning(live && live.running));
             on("ended", (run) => { if (this.opened === run.id) attempt(() => this.open(run.id)); });
         }
 
@@ -53,6 +59,15 @@
             this.showCompare();
         }
 
+        /** The running one's row goes with it. */
+        showRunning(run) {
+            if (!run || !shown(this.panel)) return;
+            const row = this.body.querySelector(`tr[data-run="${run.id}"]`);
+            if (!row || !state.project || run.project !== state.project.id) return;
+            write(row.cells[STEPS], stepWords(run));
+            write(row.cells[STEPS + 1], significant(run.loss));
+        }
+
         row(run) {
             const id = newId();
             const mark = make("input", {type: "checkbox", checked: this.compared.includes(run.id), "aria-labelledby": id, data: {compare: run.id}});
@@ -62,8 +77,10 @@
                 on: {click: () => attempt(() => (run.id === this.opened ? this.close() : this.open(run.id)))},
             }, run.title);
             const length = run.started && run.ended ? duration(run.ended - run.started) : "–";
-            const steps = run.total_steps ? `${number(run.step)} / ${number(run.total_steps)}` : "–";
-            const cells = [mark, name, stateChip(run), moment(run.started || run.created), steps, significant(run.loss), length, run.lora || "–"];
+            const cells = [
+                mark, name, stateChip(run), moment(run.started || run.created), stepWords(run), significant(run.loss),
+                length, run.lora || "–",
+            ];
             return make("tr", {class: run.id === this.opened ? "lora_train_opened" : "", data: {run: run.id, state: run.state}},
                 ...cells.map((cell, place) => (LONG.includes(place)
                     ? make("td", {class: "lora_train_long", translate: "no"}, cell) : make("td", {}, cell))));
@@ -109,7 +126,7 @@
         async remove(run) {
             const runs = ["projects", run.project, "runs"];
             const {trash_id: trashId} = await api.remove([...runs, run.id]);
-            sayUndo(text("The run “{title}” was deleted.", {title: run.title}), async () => {
+            sayUndo(text("The run “{title}” was deleted.", {title: run.title}), trashId, async () => {
                 await api.post([...runs, "restore"], {trash_id: trashId});
                 await loadRuns();
             });
