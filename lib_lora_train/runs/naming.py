@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAMES = ".names"
 MODEL_SUFFIXES = (LORA_SUFFIX, ".ckpt", ".pt")  # what the WebUI's Lora extension lists
 _LONGEST = 120  # bytes of a base name; numbers and endings come on top
-_LIKE_A_RUN = re.compile(r"-(r\d+(?:-|$))", re.IGNORECASE)
+_LIKE_A_RUN = re.compile(r"-(r\d+)(?=-|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
