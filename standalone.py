@@ -1,4 +1,4 @@
-"""Runs the trainer on a machine without a WebUI: `python standalone.py serve`, `python standalone.py demo --out out`.
+"""Runs the trainer on a machine without a WebUI: `python standalone.py serve`, `python standalone.py demo`.
 
 Makes .venv beside this file, installs what pyproject.toml and constraints/standalone.txt name, and hands over to
 lib_lora_train. A second start installs nothing. `test --gradio 3` does the same in .venv-gradio3 with the versions that
@@ -26,7 +26,7 @@ WHEELS = "https://download.pytorch.org/whl"
 GRADIO_3_TESTS = ("access", "api", "browser", "collection", "origin", "runs", "studio", "ui")
 USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
 
-  demo --out DIR   teach a new character to the small model in this repository and show the result
+  demo [--out DIR] teach a new character to the small model in this repository and show the result
   train ...        train a LoRA (kohya's flags, or --config_file FILE)
   generate ...     draw a picture, with <lora:name:weight> in the prompt
   info FILE        what a LoRA file holds
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     if not (3, 10) <= sys.version_info[:2] <= (3, 12):
         print(
             f"This needs Python 3.10, 3.11 or 3.12; {sys.executable or 'this'} is {platform.python_version()}. "
-            "Start it with one of those, as in: python3.11 standalone.py demo --out out",
+            "Start it with one of those, as in: python3.11 standalone.py demo",
             file=sys.stderr,
         )
         return 2

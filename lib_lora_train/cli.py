@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         return child
 
     demo = add("demo", demo_command)
-    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help=message("cli.demo_out", language))
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help=message("cli.demo_out", language))
 
     shape = argparse.RawDescriptionHelpFormatter
     usage = "lora-train train [--config_file FILE] [--SETTING VALUE ...]"
