@@ -68,7 +68,7 @@ class WishesBody(BaseModel, extra="forbid"):
 
 
 class NewRun(BaseModel, extra="forbid"):
-    settings: dict[str, Any] | None = None
+    settings: Any = None  # checked by the settings' own reader
     wishes: WishesBody | None = None
 
 
@@ -85,4 +85,4 @@ class Place(BaseModel, extra="forbid"):
 
 
 class Preset(BaseModel, extra="forbid"):
-    settings: dict[str, Any]
+    settings: Any

@@ -20,16 +20,25 @@ async def in_thread(
 ) -> Result:
     """Runs `work` in a thread, with an iterator that waits for what comes in here.
 
-    What reading raises, and UserError("api.cut") when nothing comes any more, `work` sees from its iterator.
+    Raises what reading raises, also when `work` made something else of it, and UserError("api.cut") when nothing comes
+    any more.
     """
+    failures: list[UserError] = []
 
     async def following() -> bytes | None:
-        with anyio.move_on_after(SILENCE):
-            return await anext(chunks, None)
-        raise UserError("api.cut")
+        try:
+            with anyio.move_on_after(SILENCE):
+                return await anext(chunks, None)
+            raise UserError("api.cut")
+        except UserError as error:
+            failures.append(error)
+            raise
 
     def iterate() -> Iterator[bytes]:
         while (chunk := from_thread.run(following)) is not None:
             yield chunk
 
-    return await to_thread.run_sync(lambda: work(iterate()), limiter=limiter)
+    result = await to_thread.run_sync(lambda: work(iterate()), limiter=limiter)
+    if failures:
+        raise failures[0]
+    return result

@@ -22,7 +22,6 @@ CHUNK = 1 << 20  # bytes
 # By code, else by the longest beginning that stands here, else 400.
 STATUS: dict[str, int] = {
     "access.": 403,
-    "api.busy": 409,
     "api.cut": 400,
     "api.failed": 500,
     "api.field_": 422,

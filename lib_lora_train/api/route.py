@@ -104,11 +104,13 @@ async def _with_body(request: Request, rule: Rule) -> Request:
     return _ReadRequest(request, data, read_json(data))
 
 
-def read_json(data: bytes) -> object:
-    """Raises UserError("api.json") for what is no JSON, is nested too deep, or holds half characters."""
+def read_json(data: bytes) -> dict[str, Any]:
+    """Raises UserError("api.json") for what is no object, is nested too deep, or holds half characters."""
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse)
         _check(value)
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
     except (ValueError, RecursionError) as error:  # the parser does not bound its depth
         raise UserError("api.json") from error
     return value

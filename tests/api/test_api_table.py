@@ -9,7 +9,7 @@ import pytest
 
 from lib_lora_train.access import Exposure
 from lib_lora_train.api import PREFIX
-from tests.helpers.rest import BASE, LOGINS, USER_HEADER, Server, error_code
+from tests.helpers.rest import LOGINS, USER_HEADER, Server, error_code
 
 # One letter for each way to show who one is: + let in, 1 is 401, 3 is 403. The order is that of CREDENTIALS.
 CREDENTIALS = ("nothing", "page", "cookie", "basic", "wrong", "session")

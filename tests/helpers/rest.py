@@ -33,7 +33,7 @@ class Server:
         for path in (paths.projects, paths.loras):
             path.mkdir(parents=True, exist_ok=True)
         host = EmbeddedHost(paths, device="cpu", folders=[checkpoints] if checkpoints else [])
-        self.studio = Studio(host, Registry(), paths.projects, exposure)
+        self.studio = Studio(host, Registry(), paths.projects, exposure, options.pop("limits", None))
         self.app = FastAPI()
         mount(
             self.app,
