@@ -125,7 +125,7 @@ class Actions:
             train.trigger: given.trigger,
             train.checkpoint: self._checkpoint_list(settings.model.checkpoint),
             train.lora: listed(["", *self.studio.loras(visitor)], settings.network.network_weights),
-            train.transfer.preset: listed(presets, ""),
+            train.transfer.preset: gr.update(choices=presets),
             **self._judge(visitor, given),
         }
 

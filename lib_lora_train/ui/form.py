@@ -94,8 +94,11 @@ class Form:
     def read(self, values: Sequence[object], words: Words = str) -> TrainSettings:
         """The settings that the browser sent. What is not shown keeps its default.
 
-        Raises UserError of `settings.values.check_value`, or ui.too_long, with the field's label as its place.
+        Raises UserError of `settings.values.check_value`, or ui.too_long, with the field's label as its place;
+        ui.unreadable for another number of values.
         """
+        if len(values) != len(self._fields):
+            raise UserError("ui.unreadable")
         settings = TrainSettings()
         for field, value in zip(self, values, strict=True):
             _put(settings, field.item, from_browser(field.item, value, words(field.item.label)))

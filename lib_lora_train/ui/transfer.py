@@ -86,7 +86,7 @@ class Transfer:
         return {self.parts.train.transfer.command: to_kohya_command(self._for_kohya(given), script)}
 
     def _export(self, given: Given, ending: str, text: str) -> Answer:
-        name = safe_name(given.project.title, "settings") + ending
+        name = safe_name(given.name, "settings") + ending
         return {self.parts.bridge.export: json.dumps({"name": name, "text": text}, ensure_ascii=False)}
 
     def _listed(self, chosen: str) -> Answer:
@@ -112,7 +112,7 @@ class Transfer:
         if settings.dataset.masked_loss:
             settings.dataset.conditioning_data_dir = named["masks"]
         settings.run.output_dir = named["output"]
-        settings.run.output_name = safe_name(project.title, "lora")
+        settings.run.output_name = safe_name(given.name, "lora")
         settings.run.sample_prompts = ""  # a file there, the prompts themselves here
         return settings
 
