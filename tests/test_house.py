@@ -18,7 +18,7 @@ PACKAGE = ROOT / "lib_lora_train"
 
 # Rooms by floor. A room imports its own floor's files of the same room, and rooms on lower floors.
 FLOORS: dict[str, int] = {
-    "errors": 1, "messages": 1, "files": 1, "signals": 1, "settings": 1, "draws": 1,
+    "errors": 1, "messages": 1, "files": 1, "signals": 1, "settings": 1, "draws": 1, "words": 1,
     "project": 2, "access": 2, "origin": 2,
     "dataset": 3, "network": 3, "vision": 3,
     "host": 4, "collection": 4,
@@ -27,10 +27,10 @@ FLOORS: dict[str, int] = {
     "runs": 7,
     "studio": 8,
     "api": 9, "ui": 9, "demo_run": 9,
-    "cli": 10, "flags": 10, "progress": 10, "__main__": 10,
+    "cli": 10, "serve": 10, "flags": 10, "progress": 10, "__main__": 10,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
-SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "cli"}
+SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli"}
 ONLY_IN = {"gradio": "ui", "fastapi": "api", "pydantic": "api", "modules": "host"}
 LONGEST, LONGEST_TRAINER = 400, 500
 
