@@ -102,6 +102,13 @@
         return element;
     }
 
+    /** A button with a sign alone, at the side of a picture. */
+    function turnButton(sign, name, label, run) {
+        const element = button(sign, {kind: "turn", name, title: label, run});
+        element.setAttribute("aria-label", label);
+        return element;
+    }
+
     /** A control under its label. */
     function field(label, control, hint = "") {
         control.id = control.id || newId();
@@ -204,7 +211,7 @@
     }
 
     Object.assign(loraTrain, {
-        newId, make, draw, write, button, enable, sureButton, field, select, fill, choice, bar, facts, folded,
-        download, problemLine, openDialog,
+        newId, make, draw, write, button, enable, sureButton, turnButton, field, select, fill, choice, bar, facts,
+        folded, download, problemLine, openDialog,
     });
 })();

@@ -17,8 +17,8 @@
 
     /**
      * A message below the project. An error stays; a note goes by itself.
-     * @param {{sentence: string, remedy?: string, kind?: string, action?: {label: string, run: Function}, key?: string}}
-     *   message `key` is what `unsay` knows it by
+     * @param {{sentence: string, remedy?: string, kind?: string, key?: string,
+     *   action?: {label: string, run: Function}}} message `key` is what `unsay` knows it by
      */
     function say({sentence, remedy = "", kind = "note", action = null, key = ""}) {
         for (const old of [...messages.children]) if (old.dataset.sentence === sentence) old.remove();
@@ -141,7 +141,9 @@
             this.select.addEventListener("change", () => choose(this.select.value));
             this.rename = button(text("Rename"), {name: "rename-project", run: () => this.openForm(state.project)});
             this.remove = button(text("Delete"), {name: "delete-project", run: () => this.deleteProject()});
-            this.trash = button(text("Deleted projects"), {kind: "quiet", name: "project-trash", run: () => this.openTrash()});
+            this.trash = button(text("Deleted projects"), {
+                kind: "quiet", name: "project-trash", run: () => this.openTrash(),
+            });
             this.formPlace = make("div", {class: "lora_train_form_place", hidden: true});
             this.strip = make("button", {
                 type: "button", class: "lora_train_strip", hidden: true, "data-action": "strip",
@@ -222,8 +224,9 @@
             this.strip.hidden = !running;
             if (!running) return;
             const values = {title: running.title, step: number(running.step), total: number(running.total_steps)};
-            const started = running.stage_total === 0 && running.step > 0 || running.stage === "";
-            let words = started ? text("{title} – step {step} of {total}", values) : `${running.title} – ${running.stage}`;
+            const stepping = loraTrain.atSteps(running) || !running.stage;
+            let words = stepping ? text("{title} – step {step} of {total}", values)
+                : `${running.title} – ${running.stage}`;
             if (running.step > 0 && !running.paused && running.remaining > 0) {
                 words += ` – ${text("{time} left", {time: duration(running.remaining)})}`;
             }

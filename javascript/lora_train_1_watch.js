@@ -67,6 +67,11 @@
         }
     }
 
+    /** Whether a run is at its steps: not at what comes before, between and after them. */
+    function atSteps(run) {
+        return run.step > 0 && (run.stage_total === 0 || run.stage_total === run.total_steps);
+    }
+
     /** Tells a job something; what comes of it is seen at once. */
     async function control(job, action, body = {}) {
         const answer = await api.post(["jobs", job, action], body);
@@ -83,5 +88,5 @@
         watch();
     });
 
-    Object.assign(loraTrain, {lookNow, loadRuns, control});
+    Object.assign(loraTrain, {lookNow, loadRuns, atSteps, control});
 })();

@@ -176,10 +176,12 @@
         }
 
         newTile(picture) {
-            const tile = make("div", {class: "lora_train_tile", role: "option", id: loraTrain.newId(), data: {id: picture.id}},
-                make("img", {alt: "", loading: "lazy", decoding: "async", draggable: "false"}),
-                make("span", {class: "lora_train_tile_mark", "aria-hidden": "true"}),
-                make("span", {class: "lora_train_tile_caption"}));
+            const tile = make("div", {
+                class: "lora_train_tile", role: "option", id: loraTrain.newId(), data: {id: picture.id},
+            },
+            make("img", {alt: "", loading: "lazy", decoding: "async", draggable: "false"}),
+            make("span", {class: "lora_train_tile_mark", "aria-hidden": "true"}),
+            make("span", {class: "lora_train_tile_caption"}));
             this.tiles.set(picture.id, tile);
             this.spacer.append(tile);
             return tile;

@@ -5,7 +5,7 @@
     "use strict";
 
     const {
-        state, api, on, attempt, text, plural, number, bytes, memory, later, shown,
+        state, api, on, emit, attempt, text, plural, number, bytes, memory, later, shown,
         make, write, button, enable, select, fill, field, choice, openTab, lookNow,
     } = loraTrain;
     const PLAN_WAIT = 500; // ms after the last change
@@ -109,6 +109,7 @@
         async start() {
             const started = await api.post(["projects", state.project.id, "runs"], {wishes: this.wishes});
             lookNow();
+            emit("planned"); // the form has what was planned, and the choice made here
             openTab("train");
             if (started.state === "queued") {
                 loraTrain.say({sentence: text("Waiting in line at place {place}.", {place: number(started.place)})});

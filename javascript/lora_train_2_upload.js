@@ -23,9 +23,9 @@
     /** Everything in what was dropped, folders within folders included. @returns {Promise<Found[]>} */
     async function collectDropped(transfer) {
         // Entries have to be taken before the first await: the browser forgets them afterwards.
-        const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry());
+        const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
         const found = [];
-        for (const entry of entries) if (entry) await collectEntry(entry, [], found);
+        for (const entry of entries) await collectEntry(entry, [], found);
         return found;
     }
 
@@ -108,7 +108,8 @@
             this.list = make("ul", {class: "lora_train_problems"});
             this.details = folded(text("Left out"), this.list);
             this.element = make("div", {class: "lora_train_upload", hidden: true, data: {state: "idle"}},
-                make("div", {class: "lora_train_row"}, this.words, this.cancelButton, this.retryButton, this.closeButton),
+                make("div", {class: "lora_train_row"}, this.words,
+                    this.cancelButton, this.retryButton, this.closeButton),
                 this.bar, this.details);
         }
 
@@ -241,7 +242,8 @@
             this.closeButton.hidden = !this.idle;
             this.retryButton.hidden = !this.idle || failed + cancelled === 0;
             this.details.hidden = this.skipped.length === 0;
-            write(this.details.firstChild, plural(this.skipped.length, "{count} file left out", "{count} files left out"));
+            const skipped = plural(this.skipped.length, "{count} file left out", "{count} files left out");
+            write(this.details.firstChild, skipped);
             write(this.words, this.idle ? this.outcome(failed, cancelled) : text("Adding {done} of {total}", {
                 done: number(this.items.length - count("waiting", "sending")), total: number(this.items.length),
             }));

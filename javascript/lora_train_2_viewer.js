@@ -6,7 +6,7 @@
     "use strict";
 
     const {
-        state, api, url, text, report, bytes, number, make, write, button, field, openDialog,
+        state, api, url, text, report, bytes, number, make, write, turnButton, button, field, openDialog,
     } = loraTrain;
 
     class PictureViewer {
@@ -34,16 +34,15 @@
             this.name = make("p", {class: "lora_train_view_name", translate: "no"});
             this.problem = make("p", {class: "lora_train_message lora_train_error", hidden: true});
             this.conflict = make("div", {class: "lora_train_conflict", hidden: true});
-            this.previous = button("‹", {kind: "turn", name: "previous", title: text("Previous picture"), run: () => this.go(-1)});
-            this.next = button("›", {kind: "turn", name: "next", title: text("Next picture"), run: () => this.go(1)});
-            this.previous.setAttribute("aria-label", text("Previous picture"));
-            this.next.setAttribute("aria-label", text("Next picture"));
+            this.previous = turnButton("‹", "previous", text("Previous picture"), () => this.go(-1));
+            this.next = turnButton("›", "next", text("Next picture"), () => this.go(1));
             canvas.append(this.previous, this.image, this.next);
             const erase = button(text("Delete picture"), {name: "delete-picture", run: () => this.removeThis()});
             this.dialog = openDialog(text("Picture"), {kind: "lora_train_viewer", closed: () => this.closed()},
                 make("div", {class: "lora_train_view"}, canvas, make("div", {class: "lora_train_view_side"},
                     this.name, this.problem,
-                    field(text("Caption"), this.caption, text("Tags with commas between, or a sentence. Saved when you go on.")),
+                    field(text("Caption"), this.caption,
+                        text("Tags with commas between, or a sentence. Saved when you go on.")),
                     this.note, this.conflict, make("div", {class: "lora_train_row"}, erase))));
             this.caption.addEventListener("blur", () => this.save().catch(report));
             this.caption.addEventListener("input", () => write(this.note, ""));
@@ -134,11 +133,15 @@
             };
             this.conflict.replaceChildren(
                 make("strong", {}, text("This caption was changed elsewhere meanwhile.")),
-                make("p", {class: "lora_train_label"}, text("Yours")), make("pre", {data: {text: "mine"}}, mine),
-                make("p", {class: "lora_train_label"}, text("The other")), make("pre", {data: {text: "theirs"}}, theirs.text),
+                make("p", {class: "lora_train_label"}, text("Yours")),
+                make("pre", {data: {text: "mine"}}, mine),
+                make("p", {class: "lora_train_label"}, text("The other")),
+                make("pre", {data: {text: "theirs"}}, theirs.text),
                 make("div", {class: "lora_train_row"},
                     button(text("Keep mine"), {name: "keep-mine", run: () => settle(mine, theirs.version)}),
-                    button(text("Take the other"), {name: "take-theirs", run: () => settle(theirs.text, theirs.version)})));
+                    button(text("Take the other"), {
+                        name: "take-theirs", run: () => settle(theirs.text, theirs.version),
+                    })));
             this.conflict.hidden = false;
             write(this.note, "");
         }

@@ -6,8 +6,8 @@
     "use strict";
 
     const {
-        state, url, on, onStart, attempt, text, number, significant, bytes, duration, moment, control, shown, onShown,
-        make, write, button, enable, sureButton, bar, facts, download, openTab,
+        state, api, url, on, onStart, onShown, shown, attempt, text, number, significant, bytes, duration, moment,
+        control, atSteps, lookNow, make, write, button, enable, sureButton, bar, facts, download, openTab,
     } = loraTrain;
     const LOOK_AT_RUN = 2000; // ms between readings of curve and log while a run goes on
 
@@ -20,7 +20,8 @@
     }
 
     function stateChip(run) {
-        return make("span", {class: `lora_train_state lora_train_state_${run.state}`, data: {state: run.state}}, stateWords(run));
+        const given = {class: `lora_train_state lora_train_state_${run.state}`, data: {state: run.state}};
+        return make("span", given, stateWords(run));
     }
 
     /** The file of a run that the person wants: the last one. */
@@ -30,8 +31,8 @@
 
     /** Starts a run again where it stopped, or a new one from its file, and shows it. */
     async function startAgain(run, action, body = {}) {
-        await loraTrain.api.post(["projects", run.project, "runs", run.id, action], body);
-        loraTrain.lookNow();
+        await api.post(["projects", run.project, "runs", run.id, action], body);
+        lookNow();
         openTab("train");
         document.getElementById("lora_train_live").scrollIntoView({block: "nearest"});
     }
@@ -44,7 +45,9 @@
                 kind: "primary", name: "download-lora", title: run.lora, run: () => download(loraUrl(run), run.lora),
             }));
         }
-        if (run.can_resume) buttons.push(button(text("Resume"), {name: "resume", run: () => startAgain(run, "resume")}));
+        if (run.can_resume) {
+            buttons.push(button(text("Resume"), {name: "resume", run: () => startAgain(run, "resume")}));
+        }
         if (run.lora) {
             buttons.push(button(text("Continue from it"), {
                 name: "continue-from", title: text("A new run that begins with this LoRA"),
@@ -58,15 +61,22 @@
         constructor() {
             this.job = "";
             const tell = (action, body) => () => control(this.job, action, body);
-            this.pauseButton = button(text("Pause"), {name: "pause", run: () => control(this.job, this.paused ? "continue" : "pause")});
+            this.pauseButton = button(text("Pause"), {
+                name: "pause", run: () => control(this.job, this.paused ? "continue" : "pause"),
+            });
             this.saveButton = button(text("Save now"), {name: "save", run: tell("save")});
             this.sampleButton = button(text("Sample now"), {name: "sample", run: tell("sample")});
-            this.stopSaveButton = button(text("Stop and save"), {name: "stop-and-save", run: tell("stop", {save: true})});
-            this.stopButton = sureButton(text("Stop"), text("Stop without saving?"), {kind: "stop", name: "stop", run: tell("stop", {save: false})});
+            this.stopSaveButton = button(text("Stop and save"), {
+                name: "stop-and-save", run: tell("stop", {save: true}),
+            });
+            this.stopButton = sureButton(text("Stop"), text("Stop without saving?"), {
+                kind: "stop", name: "stop", run: tell("stop", {save: false}),
+            });
             this.buttons = [this.pauseButton, this.saveButton, this.sampleButton, this.stopSaveButton, this.stopButton];
             this.note = make("p", {class: "lora_train_hint", hidden: true});
-            this.element = make("div", {class: "lora_train_controls", role: "group", "aria-label": text("Control the training")},
-                ...this.buttons, this.note);
+            this.element = make("div", {
+                class: "lora_train_controls", role: "group", "aria-label": text("Control the training"),
+            }, ...this.buttons, this.note);
         }
 
         show(run) {
@@ -114,7 +124,8 @@
             const {live, runs, project} = state;
             if (live && live.running) return live.running;
             const last = live && live.last;
-            if (last && project && last.project === project.id && runs.every((run) => run.created <= last.created)) return last;
+            const ours = last && project && last.project === project.id;
+            if (ours && runs.every((run) => run.created <= last.created)) return last;
             return runs.find((run) => !["queued", "running"].includes(run.state)) || null;
         }
 
@@ -125,7 +136,8 @@
             this.run.hidden = !run;
             this.queue.show(state.live ? state.live.queue : []);
             this.empty.hidden = run !== null || (state.live && state.live.queue.length > 0);
-            write(this.empty, state.project ? text("Nothing has been trained in this project yet. Plan below, then press Train.")
+            write(this.empty, state.project
+                ? text("Nothing has been trained in this project yet. Plan below, then press Train.")
                 : text("Make a project in Dataset first."));
             if (!run || !shown(this.panel)) return;
             this.run.dataset.run = run.id;
@@ -140,12 +152,14 @@
 
         showRunning(run) {
             const stage = run.stopping ? text("Stopping") : run.paused ? text("Paused") : run.stage || text("Training");
-            const counted = run.stage_total ? ` ${number(run.stage_done)} / ${number(run.stage_total)}` : "";
+            const counting = run.stage_total > 0 && !atSteps(run);
+            const counted = counting ? ` ${number(run.stage_done)} / ${number(run.stage_total)}` : "";
             this.chip.replaceChildren();
             this.outcome.hidden = true;
             this.bar.hidden = this.controls.element.hidden = this.facts.hidden = false;
             const progress = run.step > 0 ? text("step {step} of {total}, epoch {epoch} of {epochs}", {
-                step: number(run.step), total: number(run.total_steps), epoch: number(run.epoch), epochs: number(run.total_epochs),
+                step: number(run.step), total: number(run.total_steps), epoch: number(run.epoch),
+                epochs: number(run.total_epochs),
             }) : "";
             write(this.words, [`${stage}${counted}`, progress].filter(Boolean).join(" · "));
             this.bar.set(run.step > 0 && run.total_steps ? run.step / run.total_steps
@@ -171,10 +185,9 @@
             this.signature = signature;
             this.chip.replaceChildren(stateChip(run));
             const time = run.started && run.ended ? duration(run.ended - run.started) : "";
-            write(this.words, [
-                run.total_steps ? text("step {step} of {total}", {step: number(run.step), total: number(run.total_steps)}) : "",
-                time, moment(run.ended || run.created),
-            ].filter(Boolean).join(" · "));
+            const steps = {step: number(run.step), total: number(run.total_steps)};
+            const stepped = run.total_steps ? text("step {step} of {total}", steps) : "";
+            write(this.words, [stepped, time, moment(run.ended || run.created)].filter(Boolean).join(" · "));
             this.outcome.replaceChildren(
                 ...(run.error ? [errorLine(run.error)] : []),
                 make("div", {class: "lora_train_row"}, ...endedButtons(run),
@@ -192,7 +205,7 @@
             attempt(async () => {
                 await this.view.update(samples);
                 if (running) return;
-                const details = await loraTrain.api.get(["projects", run.project, "runs", run.id]);
+                const details = await api.get(["projects", run.project, "runs", run.id]);
                 if (this.readEnd === key) this.view.samples.show(this.view.path, details.samples);
             });
         }

@@ -9,8 +9,9 @@
     class QueueList {
         constructor() {
             this.list = make("ol", {class: "lora_train_list"});
-            this.element = make("section", {class: "lora_train_card lora_train_queue", hidden: true, "aria-label": text("Waiting in line")},
-                make("strong", {}, text("Waiting in line")), this.list);
+            this.element = make("section", {
+                class: "lora_train_card lora_train_queue", hidden: true, "aria-label": text("Waiting in line"),
+            }, make("strong", {}, text("Waiting in line")), this.list);
         }
 
         /** @param {Waiting[]} queue */
@@ -19,11 +20,10 @@
             const signature = JSON.stringify(queue);
             if (signature === this.signature) return;
             this.signature = signature;
-            const held = document.activeElement && this.list.contains(document.activeElement) ? document.activeElement.dataset : null;
-            const kept = held && {...held};
+            const held = this.list.contains(document.activeElement) ? {...document.activeElement.dataset} : null;
             this.list.replaceChildren(...queue.map((waiting, place) => this.line(waiting, place, queue.length)));
-            if (kept) { // the keyboard stays on the button that was pressed
-                const again = this.list.querySelector(`[data-action="${kept.action}"][data-job="${kept.job}"]`);
+            if (held) { // the keyboard stays on the button that was pressed
+                const again = this.list.querySelector(`[data-action="${held.action}"][data-job="${held.job}"]`);
                 if (again) again.focus();
             }
         }
@@ -41,7 +41,8 @@
             if (place === 0) enable(up, false);
             if (place === count - 1) enable(down, false);
             return make("li", {data: {job: waiting.job}},
-                make("span", {class: "lora_train_place"}, number(waiting.place)), make("span", {translate: "no"}, waiting.title),
+                make("span", {class: "lora_train_place"}, number(waiting.place)),
+                make("span", {translate: "no"}, waiting.title),
                 make("span", {class: "lora_train_end lora_train_row"}, up, down,
                     press(text("Cancel"), "cancel-job", text("Cancel"), () => control(waiting.job, "cancel"))));
         }

@@ -9,6 +9,7 @@
     const HEIGHT = 220;
     const MARGIN = {top: 10, right: 54, bottom: 24, left: 52};
     const [STEP, LOSS, SMOOTHED, RATE] = [0, 1, 2, 3]; // places in a point
+    const AWAY = 14; // px between the reading and the line it reads
     const SPREAD = 0.02; // of the raw losses at each end, single outliers left out of the axis
 
     /** About `count` round numbers from `low` to `high`, both inside. @returns {number[]} */
@@ -118,7 +119,10 @@
             const first = Math.min(...this.runs.map((run) => run.points[0][STEP]), last - 1, 1);
             const [low, high] = lossRange(all);
             const rate = alone ? all.reduce((most, point) => Math.max(most, point[RATE] || 0), 0) : 0;
-            const inner = {left: MARGIN.left, right: width - (rate ? MARGIN.right : 24), top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom};
+            const inner = {
+                left: MARGIN.left, right: width - (rate ? MARGIN.right : 24), top: MARGIN.top,
+                bottom: HEIGHT - MARGIN.bottom,
+            };
             const scale = (from, to, start, end) => (value) => start + (value - from) / (to - from) * (end - start);
             this.x = scale(first, last, inner.left, inner.right);
             this.y = scale(low, high, inner.bottom, inner.top);
@@ -127,20 +131,22 @@
             const columns = Math.max(50, Math.floor(inner.right - inner.left));
             const clip = loraTrain.newId();
             const lines = draw("g", {"clip-path": `url(#${clip})`});
-            if (rate) lines.append(draw("path", {class: "lora_train_rate", d: path(thin(all, RATE, columns), this.x, rateY)}));
-            for (const [place, run] of this.runs.entries()) {
-                const kind = `lora_train_run_${place % 2}`;
-                lines.append(draw("path", {class: `lora_train_raw ${kind}`, d: path(thin(run.points, LOSS, columns), this.x, this.y)}));
-            }
-            for (const [place, run] of this.runs.entries()) {
-                const kind = `lora_train_run_${place % 2}`;
-                lines.append(draw("path", {class: `lora_train_smoothed ${kind}`, d: path(thin(run.points, SMOOTHED, columns), this.x, this.y)}));
-            }
+            const line = (kind, points, value, y) => {
+                lines.append(draw("path", {class: kind, d: path(thin(points, value, columns), this.x, y)}));
+            };
+            if (rate) line("lora_train_rate", all, RATE, rateY);
+            this.runs.forEach((run, place) => {
+                line(`lora_train_raw lora_train_run_${place % 2}`, run.points, LOSS, this.y);
+            });
+            this.runs.forEach((run, place) => {
+                line(`lora_train_smoothed lora_train_run_${place % 2}`, run.points, SMOOTHED, this.y);
+            });
             this.cursor = draw("g", {class: "lora_train_cursor"});
             this.plot.setAttribute("width", width);
             this.plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
             this.plot.replaceChildren(draw("defs", {}, draw("clipPath", {id: clip}, draw("rect", {
-                x: inner.left, y: inner.top, width: Math.max(0, inner.right - inner.left), height: inner.bottom - inner.top,
+                x: inner.left, y: inner.top, width: Math.max(0, inner.right - inner.left),
+                height: inner.bottom - inner.top,
             }))), this.axes(first, last, low, high, rate, rateY), lines, this.cursor);
             this.drawLegend(alone, rate);
             this.readAt(this.read);
@@ -149,10 +155,11 @@
         axes(first, last, low, high, rate, rateY) {
             const {left, right, top, bottom} = this.inner;
             const group = draw("g", {class: "lora_train_axes"});
-            const words = (x, y, anchor, label, kind = "") => draw("text", {x, y, "text-anchor": anchor, class: kind}, label);
+            const words = (x, y, anchor, label) => draw("text", {x, y, "text-anchor": anchor}, label);
             for (const tick of niceTicks(low, high, 4)) {
                 const y = this.y(tick);
-                group.append(draw("line", {x1: left, x2: right, y1: y, y2: y}), words(left - 6, y + 4, "end", significant(tick)));
+                group.append(draw("line", {x1: left, x2: right, y1: y, y2: y}));
+                group.append(words(left - 6, y + 4, "end", significant(tick)));
             }
             for (const tick of niceTicks(first, last, Math.max(2, Math.floor((right - left) / 110)))) {
                 if (!Number.isInteger(tick)) continue;
@@ -160,7 +167,7 @@
             }
             if (rate) {
                 for (const tick of niceTicks(0, rate, 2)) {
-                    group.append(words(right + 6, rateY(tick) + 4, "start", significant(tick), "lora_train_rate_words"));
+                    group.append(words(right + 6, rateY(tick) + 4, "start", significant(tick)));
                 }
             }
             group.append(draw("line", {class: "lora_train_base", x1: left, x2: right, y1: bottom, y2: bottom}));
@@ -170,9 +177,8 @@
 
         drawLegend(alone, rate) {
             const entry = (kind, words) => make("span", {class: "lora_train_key"}, make("i", {class: kind}), words);
-            const entries = alone
-                ? [entry("lora_train_key_raw", text("Loss")), entry("lora_train_key_smoothed", text("Loss, smoothed"))]
-                : this.runs.map((run, place) => entry(`lora_train_key_smoothed lora_train_run_${place % 2}`, run.label));
+            const entries = alone ? [entry("lora_train_key_raw", text("Loss")), entry("", text("Loss, smoothed"))]
+                : this.runs.map((run, place) => entry(`lora_train_run_${place % 2}`, run.label));
             if (rate) entries.push(entry("lora_train_key_rate", text("Learning rate")));
             const signature = entries.map((one) => one.textContent).join("|");
             if (this.legend.dataset.signature === signature) return;
@@ -219,15 +225,18 @@
                 class: `lora_train_run_${place % 2}`, cx: this.x(point[STEP]), cy: this.y(point[SMOOTHED]), r: 3.5,
             })));
             const lines = near.map((point, place) => {
-                const values = {step: number(point[STEP]), loss: significant(point[LOSS]), smoothed: significant(point[SMOOTHED])};
-                const words = text("step {step}: loss {loss}, smoothed {smoothed}", values);
+                const [loss, smoothed] = [significant(point[LOSS]), significant(point[SMOOTHED])];
+                const words = text("step {step}: loss {loss}, smoothed {smoothed}",
+                    {step: number(point[STEP]), loss, smoothed});
                 return this.runs.length > 1 ? `${this.runs[place].label} – ${words}` : words;
             });
-            if (this.runs.length === 1 && near[0][RATE]) lines.push(text("learning rate {rate}", {rate: significant(near[0][RATE])}));
+            if (this.runs.length === 1 && near[0][RATE]) {
+                lines.push(text("learning rate {rate}", {rate: significant(near[0][RATE])}));
+            }
             write(this.reading, lines.join("\n"));
             this.element.setAttribute("aria-label", lines.join("; "));
-            const left = x + 14 + this.reading.offsetWidth > this.inner.right ? x - 14 - this.reading.offsetWidth : x + 14;
-            this.reading.style.left = `${Math.max(0, left)}px`;
+            const width = this.reading.offsetWidth + AWAY;
+            this.reading.style.left = `${Math.max(0, x + width > this.inner.right ? x - width : x + AWAY)}px`;
         }
     }
 

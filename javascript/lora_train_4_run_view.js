@@ -76,7 +76,8 @@
     }
 
     function clock(seconds) {
-        return seconds ? new Intl.DateTimeFormat(language(), {timeStyle: "medium"}).format(new Date(seconds * 1000)) : "";
+        if (!seconds) return "";
+        return new Intl.DateTimeFormat(language(), {timeStyle: "medium"}).format(new Date(seconds * 1000));
     }
 
     class RunView {

@@ -5,17 +5,20 @@
 (() => {
     "use strict";
 
-    const {url, text, number, make, write, button, openDialog} = loraTrain;
+    const {url, text, number, make, write, turnButton, openDialog} = loraTrain;
     const SIDE = 256; // px of what the strip asks for
 
     class SampleStrip {
         constructor() {
-            this.slider = make("input", {type: "range", min: 0, step: 1, "aria-label": text("Step of the samples"), "data-action": "sample-step"});
+            this.slider = make("input", {
+                type: "range", min: 0, step: 1, "aria-label": text("Step of the samples"), "data-action": "sample-step",
+            });
             this.words = make("output", {class: "lora_train_slider_words"});
             this.rows = make("div", {class: "lora_train_samples"});
-            this.head = make("div", {class: "lora_train_row lora_train_slider"}, make("span", {class: "lora_train_label"}, text("Samples")),
-                this.slider, this.words);
-            this.element = make("section", {class: "lora_train_sample_strip", "aria-label": text("Samples"), hidden: true}, this.head, this.rows);
+            this.element = make("section", {
+                class: "lora_train_sample_strip", "aria-label": text("Samples"), hidden: true,
+            }, make("div", {class: "lora_train_row lora_train_slider"},
+                make("span", {class: "lora_train_label"}, text("Samples")), this.slider, this.words), this.rows);
             /** @type {Sample[]} */
             this.samples = [];
             this.steps = [];
@@ -63,12 +66,13 @@
             write(this.words, this.stepWords(step));
             this.slider.setAttribute("aria-valuetext", this.stepWords(step));
             const numbers = [...new Set(this.samples.map((sample) => sample.number))].sort((a, b) => a - b);
-            const at = (one, count) => this.samples.filter((sample) => sample.step === one && sample.number === count).pop();
+            const at = (one, count) => this.samples.findLast((sample) =>
+                sample.step === one && sample.number === count);
             const wanted = numbers.map((count) => [at(first, count), step === first ? null : at(step, count)]);
             while (this.rows.children.length > wanted.length) this.rows.lastChild.remove();
             wanted.forEach((pair, place) => {
-                const row = this.rows.children[place] || this.rows.appendChild(make("div", {class: "lora_train_sample_row"}));
-                this.drawRow(row, pair.filter(Boolean));
+                if (!this.rows.children[place]) this.rows.append(make("div", {class: "lora_train_sample_row"}));
+                this.drawRow(this.rows.children[place], pair.filter(Boolean));
             });
         }
 
@@ -105,16 +109,13 @@
                 const {prompt, seed, step} = series[place];
                 image.src = this.address(series[place], 0);
                 image.alt = prompt || this.stepWords(step);
-                write(words, [this.stepWords(step), prompt, seed === undefined ? "" : text("seed {seed}", {seed})].filter(Boolean).join(" · "));
+                const seeded = seed === undefined ? "" : text("seed {seed}", {seed});
+                write(words, [this.stepWords(step), prompt, seeded].filter(Boolean).join(" · "));
                 previous.setAttribute("aria-disabled", place === 0);
                 next.setAttribute("aria-disabled", place === series.length - 1);
             };
-            const previous = button("‹", {kind: "turn", name: "previous", title: text("Earlier step")});
-            const next = button("›", {kind: "turn", name: "next", title: text("Later step")});
-            previous.setAttribute("aria-label", text("Earlier step"));
-            next.setAttribute("aria-label", text("Later step"));
-            previous.addEventListener("click", () => turn(-1));
-            next.addEventListener("click", () => turn(1));
+            const previous = turnButton("‹", "previous", text("Earlier step"), () => turn(-1));
+            const next = turnButton("›", "next", text("Later step"), () => turn(1));
             const dialog = openDialog(text("Sample"), {kind: "lora_train_viewer"},
                 make("div", {class: "lora_train_view_picture"}, previous, image, next), words);
             dialog.addEventListener("keydown", (event) => {

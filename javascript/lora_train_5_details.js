@@ -22,11 +22,19 @@
         return String(value); // as it is typed: a learning rate of 1e-4 is not a number to group by thousands
     }
 
+    /** A count that starts at one; 0 stands for none. */
+    function counted(value) {
+        return value ? number(value) : "–";
+    }
+
     /** Rows of words under heads; `rows` are lists of cells. */
     function table(heads, rows, name) {
-        return make("div", {class: "lora_train_table_frame"}, make("table", {class: "lora_train_table lora_train_plain", data: {table: name}},
-            make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {scope: "col"}, words)))),
-            make("tbody", {translate: "no"}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {class: "lora_train_long"}, cell)))))));
+        const head = make("tr", {}, ...heads.map((words) => make("th", {scope: "col"}, words)));
+        const cell = (content) => make("td", {class: "lora_train_long"}, content);
+        const body = rows.map((cells) => make("tr", {}, ...cells.map(cell)));
+        const all = make("table", {class: "lora_train_table", data: {table: name}},
+            make("thead", {}, head), make("tbody", {translate: "no"}, ...body));
+        return make("div", {class: "lora_train_table_frame"}, all);
     }
 
     /** All settings of a nested document, "group.name" and value. */
@@ -48,18 +56,19 @@
             });
             const erase = button(text("Delete run"), {name: "delete-run", run: remove});
             this.element = make("section", {class: "lora_train_card", data: {details: run.id}},
-                make("div", {class: "lora_train_row lora_train_run_head"}, make("strong", {translate: "no"}, run.title), stateChip(run)),
+                make("div", {class: "lora_train_row lora_train_run_head"},
+                    make("strong", {translate: "no"}, run.title), stateChip(run)),
                 run.error ? errorLine(run.error) : null,
                 make("div", {class: "lora_train_row"}, ...(over ? endedButtons(run) : []), reuse, over ? erase : null),
                 facts([
-                    [text("Checkpoint"), run.checkpoint || "–"], [text("Epoch"), run.epoch ? number(run.epoch) : "–"],
+                    [text("Checkpoint"), run.checkpoint || "–"], [text("Epoch"), counted(run.epoch)],
                     [text("Attempts"), number(run.attempt)],
                 ]),
                 this.view.element,
                 folded(text("Files"), this.files()),
                 folded(text("Settings that differ from the defaults"), table(
                     [text("Setting"), text("This run"), text("Default")],
-                    run.changed.map((one) => [one.label || one.setting, valueWords(one.value), valueWords(one.default)]), "changed")),
+                    run.changed.map((one) => [one.label, valueWords(one.value), valueWords(one.default)]), "changed")),
                 folded(text("All settings"), table([text("Setting"), text("This run")],
                     flatten(run.settings).map(([name, value]) => [name, valueWords(value)]), "all")));
             this.element.querySelectorAll("details")[1].open = run.files.length > 0;
@@ -68,15 +77,21 @@
         files() {
             if (this.run.files.length === 0) return make("p", {class: "lora_train_hint"}, text("No file was saved."));
             return table([text("File"), text("Step"), text("Epoch"), text("Size"), ""], this.run.files.map((file) => [
-                make("span", {}, file.name, file.published ? make("span", {class: "lora_train_hint"}, ` ${text("in use as the project’s LoRA")}`) : null),
-                number(file.step), number(file.epoch), bytes(file.bytes), this.fileButtons(file),
+                this.fileName(file), counted(file.step), counted(file.epoch), bytes(file.bytes), this.fileButtons(file),
             ]), "files");
+        }
+
+        fileName(file) {
+            const note = file.published ? ` ${text("in use as the project’s LoRA")}` : "";
+            return make("span", {}, file.name, make("span", {class: "lora_train_hint"}, note));
         }
 
         fileButtons(file) {
             const address = url([...runPath(this.run), "files", file.name]);
             return make("span", {class: "lora_train_row lora_train_end"},
-                button(text("Download"), {kind: "quiet", name: "download-file", run: () => download(address, file.name)}),
+                button(text("Download"), {
+                    kind: "quiet", name: "download-file", run: () => download(address, file.name),
+                }),
                 button(text("Continue from this"), {
                     kind: "quiet", name: "continue-from-file",
                     run: () => loraTrain.startAgain(this.run, "continue", {file: file.name}),
@@ -96,20 +111,25 @@
             this.chart = new loraTrain.LossChart();
             this.strips = runs.map(() => new loraTrain.SampleStrip());
             const differences = this.differences();
-            this.element = make("section", {class: "lora_train_card", data: {comparison: runs.map((run) => run.id).join(" ")}},
-                make("strong", {translate: "no"}, runs.map((run) => run.title).join(" – ")), this.chart.element,
-                differences.length ? table([text("Setting"), runs[0].title, runs[1].title], differences, "differences")
-                    : make("p", {class: "lora_train_hint"}, text("Their settings are the same.")),
-                make("div", {class: "lora_train_beside"}, ...runs.map((run, place) => make("div", {},
-                    make("span", {class: `lora_train_label lora_train_run_${place}`, translate: "no"}, run.title), this.strips[place].element))));
+            const strips = runs.map((run, place) => make("div", {},
+                make("span", {class: "lora_train_label", translate: "no"}, run.title), this.strips[place].element));
+            this.element = make("section", {
+                class: "lora_train_card", data: {comparison: runs.map((run) => run.id).join(" ")},
+            }, make("strong", {translate: "no"}, runs.map((run) => run.title).join(" – ")), this.chart.element,
+            differences.length ? table([text("Setting"), runs[0].title, runs[1].title], differences, "differences")
+                : make("p", {class: "lora_train_hint"}, text("Their settings are the same.")),
+            make("div", {class: "lora_train_beside"}, ...strips));
         }
 
         differences() {
             const labels = new Map(this.runs.flatMap((run) => run.changed.map((one) => [one.setting, one.label])));
             const [first, second] = this.runs.map((run) => new Map(flatten(run.settings)));
             const names = [...new Set([...first.keys(), ...second.keys()])];
-            return names.filter((name) => JSON.stringify(first.get(name)) !== JSON.stringify(second.get(name)))
-                .map((name) => [labels.get(name) || name, valueWords(first.get(name) ?? null), valueWords(second.get(name) ?? null)]);
+            const value = (settings, name) => (settings.has(name) ? settings.get(name) : null);
+            return names.filter((name) => JSON.stringify(value(first, name)) !== JSON.stringify(value(second, name)))
+                .map((name) => [
+                    labels.get(name) || name, valueWords(value(first, name)), valueWords(value(second, name)),
+                ]);
         }
 
         async update() {

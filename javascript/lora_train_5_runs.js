@@ -25,13 +25,17 @@
             this.compareButton = button(text("Compare two"), {name: "compare", run: () => this.compare()});
             this.hint = make("span", {class: "lora_train_hint"});
             this.body = make("tbody", {});
-            const heads = [text("Compare"), text("Run"), text("Outcome"), text("When"), text("Steps"), text("Loss"), text("Length"), text("File")];
+            const heads = [
+                text("Compare"), text("Run"), text("Outcome"), text("When"), text("Steps"), text("Loss"),
+                text("Length"), text("File"),
+            ].map((words) => make("th", {scope: "col"}, words));
             this.table = make("table", {class: "lora_train_table"},
-                make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {scope: "col"}, words)))), this.body);
+                make("thead", {}, make("tr", {}, ...heads)), this.body);
             this.head = make("div", {class: "lora_train_toolbar"}, this.hint, this.compareButton);
             this.empty = make("div", {class: "lora_train_empty", hidden: true});
             this.detail = make("div", {class: "lora_train_detail"});
-            panel.replaceChildren(this.empty, this.head, make("div", {class: "lora_train_table_frame"}, this.table), this.detail);
+            const frame = make("div", {class: "lora_train_table_frame"}, this.table);
+            panel.replaceChildren(this.empty, this.head, frame, this.detail);
             this.panel = panel;
             on("runs", () => this.show());
             on("project", () => this.close());
@@ -70,7 +74,10 @@
 
         row(run) {
             const id = newId();
-            const mark = make("input", {type: "checkbox", checked: this.compared.includes(run.id), "aria-labelledby": id, data: {compare: run.id}});
+            const mark = make("input", {
+                type: "checkbox", checked: this.compared.includes(run.id), "aria-labelledby": id,
+                data: {compare: run.id},
+            });
             mark.addEventListener("change", () => this.mark(run.id, mark.checked));
             const name = make("button", {
                 type: "button", class: "lora_train_link", id, translate: "no", "aria-expanded": run.id === this.opened,
@@ -81,7 +88,8 @@
                 mark, name, stateChip(run), moment(run.started || run.created), stepWords(run), significant(run.loss),
                 length, run.lora || "–",
             ];
-            return make("tr", {class: run.id === this.opened ? "lora_train_opened" : "", data: {run: run.id, state: run.state}},
+            const kind = run.id === this.opened ? "lora_train_opened" : "";
+            return make("tr", {class: kind, data: {run: run.id, state: run.state}},
                 ...cells.map((cell, place) => (LONG.includes(place)
                     ? make("td", {class: "lora_train_long", translate: "no"}, cell) : make("td", {}, cell))));
         }
@@ -89,7 +97,9 @@
         mark(id, on) {
             this.compared = this.compared.filter((one) => one !== id);
             if (on) this.compared = [...this.compared, id].slice(-2); // a third takes the place of the first
-            for (const one of this.body.querySelectorAll("[data-compare]")) one.checked = this.compared.includes(one.dataset.compare);
+            for (const one of this.body.querySelectorAll("[data-compare]")) {
+                one.checked = this.compared.includes(one.dataset.compare);
+            }
             this.showCompare();
         }
 

@@ -5,12 +5,16 @@
 (() => {
     "use strict";
 
-    const {state, on, onStart, attempt, text, later, pause, box, press, type, download, say, openTab, lookNow, loadProjects} = loraTrain;
+    const {
+        state, on, onStart, attempt, text, later, pause, box, press, type, make, download, say, openTab, lookNow,
+        loadProjects,
+    } = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
     const MOST_CHARACTERS = 1_000_000; // of a settings file
     const EXPORT_WAIT = 3000; // ms in which gradio has to answer
     const OURS = ".lora_train_panel, .lora_train_hidden";
     // A dropdown's entry is chosen by the mouse alone, without an event of a field.
+    const DROPDOWN = ".wrap-inner";
     const ENTRIES = "ul.options li, [role='option']";
 
     /** Tells the form which project is open: it loads the draft, the name and the trigger word, and plans. */
@@ -27,7 +31,7 @@
         const target = event.target;
         if (!event.isTrusted || !target.closest || target.closest(OURS)) return;
         if (event.type === "mousedown" && !target.closest(ENTRIES)) return;
-        if (event.type === "keydown" && !(event.key === "Enter" && target.matches("[role='listbox'], [role='combobox']"))) return;
+        if (event.type === "keydown" && !(event.key === "Enter" && target.closest(DROPDOWN))) return;
         saveDraft();
     }
 
@@ -44,7 +48,7 @@
 
     /** Asks for a settings file and puts it into the form. */
     function loadFile() {
-        const input = loraTrain.make("input", {type: "file", accept: ".json,.toml"});
+        const input = make("input", {type: "file", accept: ".json,.toml"});
         input.addEventListener("change", () => attempt(async () => {
             const [file] = input.files;
             if (!file) return;
@@ -81,11 +85,13 @@
     onStart(() => {
         let opened = "";
         on("project", (project) => {
-            const signature = JSON.stringify(project && [project.id, project.title, project.kind, project.trigger_word]);
+            const {id, title, kind, trigger_word: word} = project || {};
+            const signature = JSON.stringify([id, title, kind, word]);
             if (signature === opened) return;
             opened = signature;
             attempt(() => openProject(project));
         });
+        on("planned", () => openProject(state.project));
         const form = document.getElementById("lora_train_tab_train");
         if (!form) return;
         for (const name of ["input", "change", "mousedown", "keydown"]) form.addEventListener(name, watchForm, true);
