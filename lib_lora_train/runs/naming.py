@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NAMES = ".names"
 MODEL_SUFFIXES = (LORA_SUFFIX, ".ckpt", ".pt")  # what the WebUI's Lora extension lists
 _LONGEST = 120  # bytes of a base name; numbers and endings come on top
+_TRIES, _PAUSE = 50, 0.02
 _LIKE_A_RUN = re.compile(r"-(r\d+)(?=-|$)", re.IGNORECASE)
 
 
@@ -106,8 +108,10 @@ def _reserve(project: Project, base: str) -> bool:
 
 
 def _owner(path: Path) -> str | None:
-    """The project that has the name; none when the file is being written this moment, or was cut."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["project"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The project that has the name; none when the file was cut by a crash, and not only being written this moment."""
+    for _ in range(_TRIES):
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["project"])
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(_PAUSE)
+    return None

@@ -60,8 +60,11 @@ class Output:
     def step_file(self, step: int) -> Path:
         return self.loras / f"{self.name}-step{step:08d}{LORA_SUFFIX}"
 
-    def final_file(self, epoch: int) -> Path:
-        return self.epoch_file(epoch) if self.numbered_final else self.loras / f"{self.name}{LORA_SUFFIX}"
+    def final_file(self, epoch: int, step: int = 0) -> Path:
+        """`step` is given when the run ends within an epoch: the number of the last whole one may be taken."""
+        if not self.numbered_final:
+            return self.loras / f"{self.name}{LORA_SUFFIX}"
+        return self.step_file(step) if step else self.epoch_file(epoch)
 
     def refuse_to_overwrite(self) -> None:
         """Raises UserError("train.exists") when LoRA files of this name are there already."""

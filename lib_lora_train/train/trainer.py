@@ -403,7 +403,8 @@ class Trainer:
             self._sample()
 
     def _finish(self) -> None:
-        self._save_lora(self.output.final_file(self.progress.epoch), final=True)
+        within = self.progress.step if self.progress.batch else 0
+        self._save_lora(self.output.final_file(self.progress.epoch, within), final=True)
         self._save_state()
         if self.prompts and self.progress.last_sample_step != self.progress.step:
             self._sample()

@@ -104,7 +104,7 @@ TITLES = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(TITLES, st.lists(st.integers(0, 5), min_size=1, max_size=12))
 def test_stems_never_meet(titles: list[str], runs: list[int]) -> None:
     """Runs of projects in any order, all their files written, the last one of each published."""

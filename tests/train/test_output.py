@@ -15,6 +15,8 @@ def test_names_are_kohyas(tmp_path):
 def test_a_project_numbers_the_last_one_too(tmp_path):
     output = Output(loras=tmp_path, run=tmp_path, name="ada-r02", numbered_final=True)
     assert output.final_file(10).name == "ada-r02-000010.safetensors"
+    # One that ends within an epoch does not take the file of the last whole one.
+    assert output.final_file(10, 123).name == "ada-r02-step00000123.safetensors"
 
 
 @pytest.mark.parametrize("taken", ["ada.safetensors", "ada-000004.safetensors", "ada-step00000120.safetensors"])
