@@ -22,7 +22,6 @@ CHUNK = 1 << 20  # bytes
 # By code, else by the longest beginning that stands here, else 400.
 STATUS: dict[str, int] = {
     "access.": 403,
-    "api.cut": 400,
     "api.failed": 500,
     "api.field_": 422,
     "api.host": 403,
@@ -35,13 +34,26 @@ STATUS: dict[str, int] = {
     "api.too_large": 413,
     "api.type": 415,
     "collection.caption_changed": 409,
+    "collection.concept_taken": 409,
+    "collection.too_heavy": 413,
     "collection.unknown_": 404,
     "job.busy": 409,
+    "job.not_waiting": 409,
     "job.queue_full": 409,
     "job.unknown": 404,
+    "preset.taken": 409,
+    "preset.unknown": 404,
     "project.no_run": 404,
     "project.taken": 409,
     "project.unknown": 404,
+    "run.lives": 409,
+    "run.no_file": 404,
+    "run.not_in_trash": 404,
+    "run.not_resumable": 409,
+    "run.not_running": 409,
+    "run.repeats_busy": 409,
+    "run.taken": 409,
+    "studio.project_lives": 409,
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,13 +84,11 @@ class Server:
             self.upload(project, f"{number}.txt", f"zuna, girl, red hair, smile {number}".encode(), **options)
         return project
 
-    def wait(self, job: str, *states: str) -> str:
-        """The job's state once it is one of `states`."""
-        end = time.monotonic() + 120
-        while (state := self.studio.registry.find(job).state) not in states:
-            assert time.monotonic() < end, f"still {state}"
-            time.sleep(0.02)
-        return state
+    def wait(self, job: str, wanted: str) -> None:
+        """Until the job has ended, which has to be as `wanted`."""
+        found = self.studio.registry.find(job)
+        assert found.finished.wait(120), found.record
+        assert found.state == wanted, found.record
 
 
 def error_code(answer: Any) -> str:
