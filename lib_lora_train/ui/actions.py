@@ -6,6 +6,7 @@ the work happens in the job's own thread.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -75,10 +76,18 @@ class Actions:
         answer = self._fill(visitor, given.with_plan(planned).keep())
         return {**answer, self.parts.message: notice(said)}
 
+    def choose(self, visitor: Visitor, *values: object) -> Answer:
+        """Plans anew after another choice. Of gradio 4 the same event comes when the page fills in what is stored."""
+        given = self.read(visitor, values)
+        stored = read_wishes(given.project)
+        if replace(given.wishes, checkpoint=stored.checkpoint) == stored:
+            return {self.parts.message: gr.update()}
+        return self.plan(visitor, *values)
+
     def start(self, visitor: Visitor, *values: object) -> Answer:
         """Starts the run, or puts it in line. A form that nobody has changed is planned, as by Train now."""
         given = self.read(visitor, values)
-        changed = has_draft(given.project)
+        changed = has_draft(given.project) or self._is_touched(visitor, given)
         given = given.keep()
         started = self.studio.start(
             visitor, given.project, *((given.settings, None) if changed else (None, given.wishes))
@@ -111,6 +120,13 @@ class Actions:
         except UserError:
             return None
         return given.with_plan(planned)
+
+    def _is_touched(self, visitor: Visitor, given: Given) -> bool:
+        """Whether the form holds something else than the plan that it was opened with."""
+        settings = self.train.form.defaults()
+        settings.model.checkpoint = given.settings.model.checkpoint
+        planned = self._planned(visitor, given.with_settings(settings))
+        return planned is not None and planned.settings != given.settings
 
     def _fill(self, visitor: Visitor, given: Given) -> Answer:
         """Everything that the opening of a project fills in."""

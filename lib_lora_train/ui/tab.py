@@ -65,10 +65,10 @@ def _bind(studio: Studio, parts: Parts, train_tab: gr.Tab) -> None:
     listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, train.shown)
     listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
 
-    plan = desk.handled(actions.plan)
-    choosing = (train.kind, train.medium, train.choice, train.checkpoint)
-    for event in (train.plan_button.click, *(component.input for component in choosing)):
-        listen(event, plan, given, filled)
+    for event in (train.plan_button.click, train.checkpoint.input):
+        listen(event, desk.handled(actions.plan), given, filled)
+    for component in train.wishes:
+        listen(component.input, desk.handled(actions.choose), given, filled)
     listen(
         train.refresh_checkpoints.click,
         desk.handled(actions.refresh_checkpoints),

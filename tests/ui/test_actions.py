@@ -203,6 +203,16 @@ def test_another_choice_is_another_plan(opened: GradioPage, project: Project) ->
     assert read_wishes(project).choice == "thorough"
 
 
+def test_a_choice_that_the_page_fills_in_is_no_other_choice(opened: GradioPage, project: Project) -> None:
+    opened.set(choice="Quick")
+    opened.press("choice", "input")
+    opened.set(setting_network_dim=24)
+    opened.press("draft_button")
+    opened.press("choice", "input")  # as gradio 4 says it when the project is opened again
+    assert opened.get("setting_network_dim") == 24
+    assert read_draft(project).network.network_dim == 24
+
+
 def test_repeats_that_are_not_planned_are_said(opened: GradioPage) -> None:
     opened.set(setting_seed=3)
     opened.press("draft_button")  # from now on the form is somebody's, and its pictures are shown once an epoch
@@ -228,6 +238,12 @@ def test_train_starts_the_form_as_it_is(opened: GradioPage, studio: Studio, proj
     assert [concept.repeats for concept in list_concepts(project)] == [1]
     opened.press("train_button")
     assert "Waiting in line at place 1 (r02)" in said(opened)
+
+
+def test_train_does_not_wait_for_the_draft(opened: GradioPage, project: Project) -> None:
+    opened.set(setting_noise_offset=0.04)
+    opened.press("train_button")  # within the second after which a change is kept
+    assert read_record(project.path("runs", "r01")).settings.loss.noise_offset == 0.04
 
 
 def test_train_of_an_untouched_form_is_planned(opened: GradioPage, project: Project) -> None:
