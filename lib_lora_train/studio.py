@@ -149,11 +149,12 @@ class Studio:
         """Names of the LoRA files that can be continued, without those of projects that the visitor may not see."""
         folder = self.host.paths.loras
         hidden: set[str] = set()
-        if self.exposure.has_logins:
-            all_of_them = [project.id for project in projects_on_disk.list_projects(self.root)[0]]
-            deleted = [project.id for _, project in projects_on_disk.list_trash(self.root)]
-            mine = self.projects(visitor or Visitor())[0]
-            hidden = {*all_of_them, *deleted} - {project.id for project in mine}
+        if self.exposure.has_logins:  # also of projects that are deleted, or cannot be read
+            trash = self.root / projects_on_disk.TRASH
+            deleted = [path.name.rpartition("-")[0] for path in trash.iterdir()] if trash.is_dir() else []
+            visitor = visitor or Visitor()
+            mine = [*self.projects(visitor)[0], *(project for _, project in self.project_trash(visitor))]
+            hidden = {*deleted, *(path.name for path in self.root.iterdir())} - {project.id for project in mine}
         files = [path for path in lora_files(folder) if path.relative_to(folder).parts[0] not in hidden]
         return sorted({path.stem for path in files}, key=str.casefold)
 

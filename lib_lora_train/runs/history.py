@@ -72,9 +72,10 @@ class RunDetails:
 
 
 def list_run_infos(host: Host, project: Project) -> list[RunInfo]:
-    """All runs, the newest first."""
+    """All runs, the newest first. A folder with nothing in it is one that is being made."""
     loras = project_loras(loras_folder(host, project))
-    return [read_info(project, run_folder(project, name), loras) for name in reversed(list_runs(project))]
+    folders = [run_folder(project, name) for name in reversed(list_runs(project))]
+    return [read_info(project, folder, loras) for folder in folders if any(folder.iterdir())]
 
 
 def run_info(host: Host, project: Project, run_id: str) -> RunInfo:
