@@ -88,7 +88,7 @@ def serve(options: argparse.Namespace, language: str) -> None:
         hosts=hosts,
     )
     language = options.language or language
-    with _ended_by_signal() as ended:
+    with ended_by_signal() as ended:
         print(message("serve.ready", language, address=f"http://{_name(options.listen)}:{port}/"), flush=True)
         while not ended.wait(_POLL_SECONDS):
             continue
@@ -174,7 +174,7 @@ def _prepare_environment(address: str) -> None:
 
 
 @contextmanager
-def _ended_by_signal() -> Iterator[threading.Event]:
+def ended_by_signal() -> Iterator[threading.Event]:
     """Set by the first Ctrl+C, or by a request to end; the next one is a KeyboardInterrupt."""
     ended = threading.Event()
 

@@ -76,14 +76,15 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = {name.lower() for name, _ in message["headers"]}
+            there = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in there}
             ours = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in given]
-            message = {**message, "headers": [*message["headers"], *ours]}
+            message = {**message, "headers": [*there, *ours]}
             self._is_page = self._is_page and _header(message, b"content-type").startswith(b"text/html")
             self._start = message
             if not self._is_page:
                 await self._send(message)
-        elif not self._is_page:
+        elif not self._is_page or message["type"] != "http.response.body":
             await self._send(message)
         else:
             self._held += message.get("body", b"")
