@@ -12,10 +12,17 @@ from lib_lora_train.collection.intake import Added, receive, receive_picture, sw
 from lib_lora_train.collection.layout import Layout
 from lib_lora_train.collection.limits import Limits, Room
 from lib_lora_train.collection.locking import locked
-from lib_lora_train.collection.names import ARCHIVE_SUFFIXES, CAPTION_SUFFIXES, base_name, shown, split_name
+from lib_lora_train.collection.names import (
+    ARCHIVE_SUFFIXES,
+    CAPTION_SUFFIXES,
+    base_name,
+    is_picture_name,
+    shown,
+    split_name,
+)
 from lib_lora_train.collection.shelf import Shelf
 from lib_lora_train.collection.sources import Source, check_not_empty, read_source
-from lib_lora_train.dataset.listing import is_picture_name, root_folder
+from lib_lora_train.dataset.listing import root_folder
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
 from lib_lora_train.signals import Commands, EventSink, ignore_events

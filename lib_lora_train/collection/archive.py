@@ -13,7 +13,7 @@ from pathlib import Path
 from lib_lora_train.collection.batch import Chunks, Found, Incoming, take_all
 from lib_lora_train.collection.intake import Added
 from lib_lora_train.collection.kohya import MASK_FOLDERS, REGULARIZATION_FOLDERS, Wish, wish_of
-from lib_lora_train.collection.layout import HOLDERS, MASKS, ConceptFolder, Layout, mask_names
+from lib_lora_train.collection.layout import HOLDERS, MASKS, ConceptFolder, Layout
 from lib_lora_train.collection.limits import Limits
 from lib_lora_train.collection.locking import settle
 from lib_lora_train.collection.members import Member, ZipReader, open_zip
@@ -22,12 +22,12 @@ from lib_lora_train.collection.names import (
     CAPTION_SUFFIXES,
     fold,
     free_stem,
+    is_picture_name,
     shown,
     split_name,
     stem_of,
 )
 from lib_lora_train.collection.packing import Entry, pack
-from lib_lora_train.dataset.listing import is_picture_name
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, safe_name
 from lib_lora_train.project import Project
@@ -133,7 +133,7 @@ def zip_chunks(project: Project) -> Iterator[bytes]:
     regularization/1_girl/y.png. The same project gives the same bytes. Raises UserError("image.unreadable")."""
     settle(project)
     layout = Layout.read(project)
-    return pack(entry for folder in layout.folders for entry in _entries(project, folder))
+    return pack(entry for folder in layout.folders for entry in _entries(layout, folder))
 
 
 def write_zip(project: Project, path: Path) -> None:
@@ -143,8 +143,8 @@ def write_zip(project: Project, path: Path) -> None:
             handle.write(chunk)
 
 
-def _entries(project: Project, folder: ConceptFolder) -> Iterator[Entry]:
-    masks = mask_names(project, folder)
+def _entries(layout: Layout, folder: ConceptFolder) -> Iterator[Entry]:
+    masks = layout.masks(folder)
     taken: set[str] = set()
     home = f"{HOLDERS[folder.regularization]}/{safe_name(folder.path.name)}"
     for name in folder.pictures():
@@ -160,6 +160,6 @@ def _entries(project: Project, folder: ConceptFolder) -> Iterator[Entry]:
             if source.is_file() and not source.is_symlink() and source.stat().st_size:
                 yield Entry(f"{home}/{fresh}{caption[len(stem) :]}", source)
         if mask is not None:
-            source = project.path(MASKS, folder.path.name) / mask
+            source = layout.project.path(MASKS, folder.path.name) / mask
             if source.is_file() and not source.is_symlink():
                 yield Entry(f"{MASKS}/{safe_name(folder.path.name)}/{fresh}{mask[len(stem) :]}", source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lib_lora_train.collection.entries import ConceptInfo, concept_info
-from lib_lora_train.collection.layout import HOLDERS, MASKS, ConceptFolder, Layout
+from lib_lora_train.collection.layout import HOLDERS, ConceptFolder, Layout
 from lib_lora_train.collection.limits import MAX_CONCEPTS, MAX_REPEATS
 from lib_lora_train.collection.locking import locked, move_all
 from lib_lora_train.collection.names import fold, parse_folder
@@ -56,8 +56,8 @@ def edit_concept(project: Project, concept_id: str, name: str | None = None, rep
         if other is not None and other is not folder:
             raise UserError("collection.concept_taken", "name", folder=wanted)
         moves = [(folder.path, folder.path.with_name(wanted))]
-        masks = project.path(MASKS, folder.path.name)
-        if not folder.regularization and masks.is_dir():
+        masks = layout.mask_folder(folder)
+        if masks is not None:
             moves.append((masks, masks.with_name(wanted)))
         move_all(project, moves)
         layout.folders.remove(folder)

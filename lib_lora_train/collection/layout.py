@@ -10,13 +10,21 @@ Files that somebody put there by hand are treated alike. Links are never followe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lib_lora_train.collection.names import CAPTION_SUFFIXES, fold, identify, natural, parse_folder, stem_of
-from lib_lora_train.dataset.listing import is_picture_name
+from lib_lora_train.collection.names import (
+    CAPTION_SUFFIXES,
+    fold,
+    identify,
+    is_picture_name,
+    natural,
+    parse_folder,
+    stem_of,
+)
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
 
@@ -118,8 +126,23 @@ class Layout:
         taken = set(self.originals)
         for folder in self.folders:
             taken.update(fold(stem_of(name)) for name in folder.names)
-            taken.update(fold(stem) for stem in mask_names(self.project, folder))
+            taken.update(fold(stem) for stem in self.masks(folder))
         return taken
+
+    def mask_folder(self, folder: ConceptFolder) -> Path | None:
+        """Where the masks of a concept are; None for regularization, where there is no folder, or a link instead."""
+        masks = self._mask_root / folder.path.name
+        return None if folder.regularization or not _is_real_folder(masks) else masks
+
+    def masks(self, folder: ConceptFolder) -> dict[str, str]:
+        """Masks of a concept by stem."""
+        masks = self.mask_folder(folder)
+        names = visible_names(masks) if masks is not None else set()
+        return {stem_of(name): name for name in sorted(names) if is_picture_name(name)}
+
+    @cached_property
+    def _mask_root(self) -> Path:
+        return self.project.path(MASKS)
 
     def belongings(self, chosen: Collection[tuple[ConceptFolder, str]]) -> list[Belongings]:
         """What goes along with each of the chosen pictures. What one of them shares with a picture that is not
@@ -137,21 +160,13 @@ class Layout:
                 given.add(place)
                 captions = tuple(folder.captions(name))
                 if folder.key not in masks:
-                    masks[folder.key] = mask_names(self.project, folder)
+                    masks[folder.key] = self.masks(folder)
                 mask = masks[folder.key].get(stem, "")
             if fold(stem) not in staying_stems:
                 staying_stems.add(fold(stem))
                 original = self.originals.get(fold(stem), "")
             result.append(Belongings(folder, name, captions, mask, original))
         return result
-
-
-def mask_names(project: Project, folder: ConceptFolder) -> dict[str, str]:
-    """Masks of a concept by stem."""
-    if folder.regularization:
-        return {}
-    names = visible_names(project.path(MASKS, folder.path.name))
-    return {stem_of(name): name for name in sorted(names) if is_picture_name(name)}
 
 
 def visible_names(folder: Path) -> set[str]:
@@ -173,22 +188,20 @@ def _concept_folders(project: Project, regularization: bool) -> Iterator[Concept
     root = project.path(holder)
     for name in sorted(visible_names(root), key=natural):
         parsed, path = parse_folder(name), root / name
-        if parsed is not None and not path.is_symlink() and path.is_dir() and _stays_inside(project, holder, name):
+        if parsed is not None and _is_real_folder(path):
             yield ConceptFolder(path, parsed[0], parsed[1], regularization, visible_names(path))
 
 
-def _stays_inside(project: Project, *parts: str) -> bool:
-    """A junction of Windows is not a link to Python, but leads away as one does."""
-    try:
-        project.path(*parts)
-    except UserError:
+def _is_real_folder(path: Path) -> bool:
+    """Whether it is a folder and no link to one; nor a junction, which Windows has besides. Its parent must be real."""
+    if not path.is_dir() or path.is_symlink():
         return False
-    return True
+    return os.name != "nt" or os.path.realpath(path) == str(path)
 
 
 def _give_ids(folders: list[ConceptFolder]) -> None:
     """An id outlives another number of repeats, unless two folders differ in nothing else."""
     kept = [(HOLDERS[folder.regularization], fold(folder.name)) for folder in folders]
-    for folder, (holder, name) in zip(folders, kept, strict=True):
-        alone = kept.count((holder, name)) == 1
-        folder.id = identify("concept", holder, name) if alone else identify("folder", folder.key)
+    counts = Counter(kept)
+    for folder, key in zip(folders, kept, strict=True):
+        folder.id = identify("concept", *key) if counts[key] == 1 else identify("folder", folder.key)

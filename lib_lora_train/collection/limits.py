@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from lib_lora_train.dataset.images import MAX_FILE_BYTES
 from lib_lora_train.errors import UserError
@@ -68,7 +67,7 @@ def used_bytes(project: Project) -> int:
         for folder, _, names in os.walk(project.path(holder)):
             for name in names:
                 try:
-                    information = (Path(folder) / name).lstat()
+                    information = os.lstat(f"{folder}{os.sep}{name}")
                 except OSError:  # gone meanwhile
                     continue
                 sizes[information.st_dev, information.st_ino] = information.st_size

@@ -5,6 +5,7 @@ Nothing is unpacked to a name out of the zip; members are streamed by whoever wa
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import threading
@@ -30,6 +31,9 @@ _FAULTS = (
     KeyError, IndexError,
 )  # fmt: skip
 _LITTER = "__MACOSX"
+# Letters of two bytes in UTF-8 that hardly anybody writes: all but those of European languages, Hebrew and Arabic. The
+# GBK for "picture" reads as three of them.
+_UNUSUAL = re.compile("[\u0180-\u02ff\u0370-\u0385\u03cf-\u03ff\u0460-\u05cf\u0600-\u0620\u0650-\u07ff]")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,10 @@ def _decoded(info: zipfile.ZipInfo) -> str:
     raw = info.orig_filename.encode("cp437", "replace")
     try:
         text, encoding = decode(raw, "")
+        if encoding == "utf-8" and _UNUSUAL.search(text):
+            return raw.decode("gb2312")
+    except UnicodeDecodeError:
+        return text
     except UserError:
         return info.orig_filename
     return text if encoding in ("utf-8", "GBK") else info.orig_filename

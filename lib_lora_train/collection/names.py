@@ -11,11 +11,12 @@ import re
 import unicodedata
 from collections.abc import Container
 
-from lib_lora_train.dataset.formats import PICTURE_SUFFIXES
+from lib_lora_train.dataset.formats import FOREIGN_SUFFIXES, PICTURE_SUFFIXES
 from lib_lora_train.files import safe_name
 
 CAPTION_SUFFIXES = (".txt", ".caption")  # in the order in which they are looked for
 ARCHIVE_SUFFIXES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".cbz"})
+_PICTURES = frozenset(PICTURE_SUFFIXES) | FOREIGN_SUFFIXES
 MAX_STEM_BYTES = 120  # leaves room for "-2" and the longest ending, on every file system
 _SHOWN = 160
 _KIND_SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "AVIF": ".avif"}  # fmt: skip
@@ -55,6 +56,11 @@ def split_name(name: str) -> tuple[str, str]:
     """Stem and ending; the ending in lower case, with its dot, empty where there is none."""
     stem, dot, ending = name.rpartition(".")
     return (stem, f".{ending.lower()}") if dot and stem else (name, "")
+
+
+def is_picture_name(name: str) -> bool:
+    """As `dataset.listing.is_picture_name`, for thousands of names at a time."""
+    return split_name(name)[1] in _PICTURES
 
 
 def stem_of(name: str) -> str:

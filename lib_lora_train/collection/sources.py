@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lib_lora_train.collection.batch import Chunks, Found, Incoming
 from lib_lora_train.collection.kohya import Wish
-from lib_lora_train.collection.names import CAPTION_SUFFIXES, shown, split_name, stem_of
-from lib_lora_train.dataset.listing import file_inside, is_picture_name, list_folder
+from lib_lora_train.collection.names import CAPTION_SUFFIXES, is_picture_name, shown, split_name, stem_of
+from lib_lora_train.dataset.listing import file_inside, list_folder
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Log
 

@@ -98,15 +98,14 @@ def delete_concept(project: Project, concept_id: str) -> str:
         forget(project, [folder.picture_id(name) for name in folder.pictures()])
         gone = {name for each in belongings for name in (each.picture, *each.captions)}
         others = [(folder.key, name) for name in sorted(set(os.listdir(folder.path)) - gone)]  # noqa: PTH208 - names
-        masks = project.path(MASKS, folder.path.name)
-        if masks.is_dir() and not folder.regularization:
+        masks = layout.mask_folder(folder)
+        if masks is not None:
             left = set(os.listdir(masks)) - {each.mask for each in belongings}  # noqa: PTH208
             others += [(f"{MASKS}/{folder.path.name}", name) for name in sorted(left)]
         trash_id = _throw(project, shown(folder.name), belongings, folder, others)
-        for emptied in (folder.path, masks):
+        for emptied in filter(None, (folder.path, masks)):
             try:
-                if emptied.is_dir() and (emptied == folder.path or not folder.regularization):
-                    emptied.rmdir()
+                emptied.rmdir()
             except OSError as error:  # somebody looks into it: it stays, empty
                 LOGGER.warning("project %s: %s could not be removed: %s", project.id, emptied.name, error)
         return trash_id
