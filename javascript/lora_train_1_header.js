@@ -223,10 +223,11 @@
             const running = live && live.running;
             this.strip.hidden = !running;
             if (!running) return;
-            const values = {title: running.title, step: number(running.step), total: number(running.total_steps)};
+            const title = loraTrain.runTitle(running);
+            const values = {title, step: number(running.step), total: number(running.total_steps)};
             const stepping = loraTrain.atSteps(running) || !running.stage;
             let words = stepping ? text("{title} – step {step} of {total}", values)
-                : `${running.title} – ${running.stage}`;
+                : `${title} – ${running.stage}`;
             if (running.step > 0 && !running.paused && running.remaining > 0) {
                 words += ` – ${text("{time} left", {time: duration(running.remaining)})}`;
             }

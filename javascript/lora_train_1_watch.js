@@ -4,7 +4,7 @@
 (() => {
     "use strict";
 
-    const {state, api, on, emit, onStart, attempt, visible, pause} = loraTrain;
+    const {state, api, text, on, emit, onStart, attempt, visible, pause} = loraTrain;
     const SEEN = 1000; // ms between two looks
     const UNSEEN = 5000;
     const LATE = 8000; // ms after which an answer is not waited for any more
@@ -67,6 +67,11 @@
         }
     }
 
+    /** What a run or one in line is called; those that are not the visitor's to see come without a name. */
+    function runTitle(run) {
+        return run.title || text("Somebody else’s training");
+    }
+
     /** Whether a run is at its steps: not at what comes before, between and after them. */
     function atSteps(run) {
         return run.step > 0 && (run.stage_total === 0 || run.stage_total === run.total_steps);
@@ -88,5 +93,5 @@
         watch();
     });
 
-    Object.assign(loraTrain, {lookNow, loadRuns, atSteps, control});
+    Object.assign(loraTrain, {lookNow, loadRuns, runTitle, atSteps, control});
 })();

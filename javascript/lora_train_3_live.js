@@ -7,7 +7,7 @@
 
     const {
         state, api, url, on, onStart, onShown, shown, attempt, text, number, significant, bytes, duration, moment,
-        control, atSteps, lookNow, make, write, button, enable, sureButton, bar, facts, download, openTab,
+        control, runTitle, atSteps, lookNow, make, write, button, enable, sureButton, bar, facts, download, openTab,
     } = loraTrain;
     const LOOK_AT_RUN = 2000; // ms between readings of curve and log while a run goes on
 
@@ -142,10 +142,12 @@
             if (!run || !shown(this.panel)) return;
             this.run.dataset.run = run.id;
             this.run.dataset.state = run.paused ? "paused" : run.state;
-            write(this.title, run.title);
+            write(this.title, runTitle(run));
             const running = state.live !== null && run === state.live.running;
             if (running) this.showRunning(run);
             else this.showEnded(run);
+            this.view.element.hidden = run.project === "";
+            if (run.project === "") return; // not the visitor's to see
             this.view.follow(run);
             this.lookAtRun(run, running);
         }

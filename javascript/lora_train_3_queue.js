@@ -4,7 +4,7 @@
 (() => {
     "use strict";
 
-    const {text, number, control, make, button, enable} = loraTrain;
+    const {text, number, control, runTitle, make, button, enable} = loraTrain;
 
     class QueueList {
         constructor() {
@@ -32,7 +32,7 @@
             const press = (label, name, title, run) => {
                 const one = button(label, {kind: "quiet", name, title, run});
                 one.dataset.job = waiting.job;
-                one.setAttribute("aria-label", `${title}: ${waiting.title}`);
+                one.setAttribute("aria-label", `${title}: ${runTitle(waiting)}`);
                 if (!waiting.mine) enable(one, false, text("Started by somebody else, who alone can control it."));
                 return one;
             };
@@ -42,7 +42,7 @@
             if (place === count - 1) enable(down, false);
             return make("li", {data: {job: waiting.job}},
                 make("span", {class: "lora_train_place"}, number(waiting.place)),
-                make("span", {translate: "no"}, waiting.title),
+                make("span", {translate: "no"}, runTitle(waiting)),
                 make("span", {class: "lora_train_end lora_train_row"}, up, down,
                     press(text("Cancel"), "cancel-job", text("Cancel"), () => control(waiting.job, "cancel"))));
         }

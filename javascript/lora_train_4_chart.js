@@ -18,10 +18,10 @@
         const rough = (high - low) / count;
         const power = 10 ** Math.floor(Math.log10(rough));
         const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((one) => one >= rough * 0.999);
+        const first = Math.ceil(low / step - 1e-9);
+        const steps = Math.min(count, Math.floor(high / step + 1e-9) - first); // huge numbers do not go up by 1
         const ticks = [];
-        for (let place = Math.ceil(low / step - 1e-9); place * step <= high + step * 1e-9; place++) {
-            ticks.push(Number((place * step).toPrecision(12)));
-        }
+        for (let place = 0; place <= steps; place++) ticks.push(Number(((first + place) * step).toPrecision(12)));
         return ticks;
     }
 
@@ -39,9 +39,10 @@
         const width = (last - first) / columns || 1;
         const kept = [];
         for (let place = 0; place < points.length;) {
-            const end = first + (Math.floor((points[place][STEP] - first) / width) + 1) * width;
+            const column = Math.floor((points[place][STEP] - first) / width);
             let [low, high, from, to] = [-1, -1, -1, -1];
-            for (; place < points.length && points[place][STEP] < end; place++) {
+            for (; place < points.length; place++) {
+                if (Math.floor((points[place][STEP] - first) / width) !== column) break;
                 if (!Number.isFinite(points[place][value])) continue;
                 if (from < 0) from = low = high = place;
                 to = place;
