@@ -50,8 +50,12 @@ def add_zip(
     `where` is the zip's name in messages. Raises UserError: collection.unknown_concept, collection.zip_damaged,
     collection.zip_members; Stopped.
     """
-    with open_zip(path, where or shown(path.name), limits) as reader:
-        return take_all(project, concept_id, _find(reader), limits, events, commands)
+    name = where or shown(path.name)
+    with open_zip(path, name, limits) as reader:
+        found = _find(reader)
+        if not (found.pictures or found.captions or found.problems):
+            found.problems.append(UserError("collection.zip_empty", name))
+        return take_all(project, concept_id, found, limits, events, commands)
 
 
 def _find(reader: ZipReader) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lib_lora_train.collection.entries import ConceptInfo, concept_info
 from lib_lora_train.collection.layout import HOLDERS, ConceptFolder, Layout
-from lib_lora_train.collection.limits import MAX_CONCEPTS, MAX_REPEATS
+from lib_lora_train.collection.limits import MAX_CONCEPT_NAME, MAX_CONCEPTS, MAX_REPEATS
 from lib_lora_train.collection.locking import locked, move_all
 from lib_lora_train.collection.names import fold, parse_folder
 from lib_lora_train.collection.trash import delete_concept
@@ -15,7 +15,6 @@ from lib_lora_train.project import Project
 __all__ = ["add_concept", "default_concept", "delete_concept", "edit_concept"]
 
 DEFAULT_REPEATS = 10
-MAX_NAME = 100
 
 
 def add_concept(
@@ -71,8 +70,8 @@ def folder_name(name: str, repeats: int) -> str:
     text = name.strip()
     folder = safe_name(f"{repeats}_{text}")
     parsed = parse_folder(folder)
-    if len(text) > MAX_NAME or parsed is None or not parsed[1].strip():
-        raise UserError("collection.concept_name", "name", longest=MAX_NAME)
+    if len(text) > MAX_CONCEPT_NAME or parsed is None or not parsed[1].strip():
+        raise UserError("collection.concept_name", "name", longest=MAX_CONCEPT_NAME)
     return folder
 
 
@@ -82,13 +81,13 @@ def default_folder(layout: Layout) -> ConceptFolder:
         if not folder.regularization:
             return folder
     project = layout.project
-    for name in (project.trigger_word[:MAX_NAME], project.kind):
+    for name in (project.trigger_word[:MAX_CONCEPT_NAME], project.kind):
         try:
             return make_folder(layout, folder_name(name, DEFAULT_REPEATS), False)
         except UserError as error:
             if error.code != "collection.concept_name":
                 raise
-    raise UserError("collection.concept_name", "name", longest=MAX_NAME)
+    raise UserError("collection.concept_name", "name", longest=MAX_CONCEPT_NAME)
 
 
 def find_or_make(layout: Layout, name: str, repeats: int, regularization: bool) -> ConceptFolder:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib_lora_train.collection.kohya import Wish, wish_of
-from lib_lora_train.collection.limits import MAX_REPEATS
+from lib_lora_train.collection.limits import MAX_CONCEPT_NAME, MAX_REPEATS
 from lib_lora_train.collection.names import base_name, shown
 from lib_lora_train.collection.sources import Source
 from lib_lora_train.errors import UserError
@@ -46,6 +46,8 @@ def read_dataset_file(path: Path) -> tuple[list[Source], list[UserError], list[L
             problems.append(error)
             continue
         sources.append(source)
+        if len(str(subset.get("class_tokens", ""))) > MAX_CONCEPT_NAME:
+            notes.append(Log("collection.tokens_cut", {"where": source.wish.name}, "warning"))
         if "metadata_file" in subset:
             notes.append(Log("collection.metadata_file", {"where": shown(source.folder.name)}, "warning"))
     return sources, problems, notes
@@ -99,7 +101,7 @@ def _source(root: Path, subset: dict[str, object]) -> Source:
     masks = ()
     if subset.get("conditioning_data_dir"):
         masks = (_folder(root, subset["conditioning_data_dir"], "conditioning_data_dir"),)
-    wish = Wish(name, repeats, subset.get("is_reg") is True)
+    wish = Wish(name.strip()[:MAX_CONCEPT_NAME], repeats, subset.get("is_reg") is True)
     return Source(root, folder, wish, extension if extension.startswith(".") else f".{extension}", masks)
 
 

@@ -40,9 +40,12 @@ def import_from(
 ) -> Added:
     """Takes over what is at `path`. Pictures whose folder names no concept go to `concept_id`, "" for the default.
 
-    Raises UserError: collection.unknown_concept, dataset.folder_missing, dataset.folder, dataset.empty,
+    Raises UserError: collection.unknown_concept, dataset.no_folder, dataset.folder_missing, dataset.folder, dataset.empty,
     collection.import_unknown, and what `add_zip` and `read_dataset_file` raise; Stopped.
     """
+    path = Path(str(path).strip().strip('"'))  # Windows' "Copy as path" puts quotes around it
+    if path == Path():
+        raise UserError("dataset.no_folder", "path")
     file = _file(path)
     if file is not None:
         suffix = file.suffix.lower()

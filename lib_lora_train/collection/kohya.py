@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib_lora_train.collection.limits import MAX_REPEATS
+from lib_lora_train.collection.limits import MAX_CONCEPT_NAME, MAX_REPEATS
 from lib_lora_train.collection.names import parse_folder
 
 MASK_FOLDERS = frozenset({"masks", "mask", "conditioning"})
@@ -26,4 +26,4 @@ def wish_of(folder: str, regularization: bool = False) -> Wish | None:
     parsed = parse_folder(folder)
     if parsed is None or not parsed[1].strip() or parsed[0] > MAX_REPEATS:
         return None
-    return Wish(parsed[1], parsed[0], regularization)
+    return Wish(parsed[1].strip()[:MAX_CONCEPT_NAME], parsed[0], regularization)

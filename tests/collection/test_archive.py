@@ -73,6 +73,12 @@ def test_kohya_folders_become_concepts(project: Project) -> None:
     assert codes(added) == ["collection.alone"]
 
 
+def test_a_zip_without_pictures_is_said(project: Project) -> None:
+    assert (
+        codes(add(project, zip_of({"readme.md": b"x"}))) == codes(add(project, zip_of({}))) == ["collection.zip_empty"]
+    )
+
+
 def test_litter_is_not_looked_at(project: Project) -> None:
     files = {"__MACOSX/._a.png": b"\x00\x05\x16\x07", ".hidden.png": png(), "x/.git/b.png": png(), "a.png": png()}
     assert codes(added := add(project, zip_of(files))) == []

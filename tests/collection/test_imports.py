@@ -193,6 +193,23 @@ def test_a_file_inside_the_folder_it_names(project: Project, source: Path) -> No
     assert facts(project) == [(4, "source", False, 1)]
 
 
+def test_long_class_tokens_are_cut_and_said(project: Project, source: Path) -> None:
+    write_picture(source / "foxes/a.png", "one")
+    path = dataset_file(
+        source, f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "foxes"\nclass_tokens = "{"fox " * 40}"'
+    )
+    assert take(project, path) == ([], ["collection.tokens_cut"])
+    assert facts(project) == [(1, ("fox " * 25).strip(), False, 1)]
+
+
+def test_a_path_as_windows_copies_it(project: Project, source: Path) -> None:
+    write_picture(source / "a.png", "one")
+    assert len(import_from(project, Path(f' "{source}" '), LIMITS).pictures) == 1
+    with pytest.raises(UserError) as caught:
+        import_from(project, Path(), LIMITS)
+    assert caught.value.code == "dataset.no_folder"
+
+
 def test_json_is_read_too(project: Project, source: Path) -> None:
     write_picture(source / "foxes/a.png", "one")
     document = {"datasets": [{"subsets": [{"image_dir": "foxes", "metadata_file": "meta.json"}]}]}

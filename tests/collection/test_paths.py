@@ -144,6 +144,7 @@ def test_upload_names(project: Project) -> None:
     assert len(stored) > 150 and secrets_in(project) == []
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_zip_members(project: Project) -> None:
     """Each payload as a picture, as a folder of one, as a numbered folder, and as a caption."""
     for number, text in enumerate(payloads(project)):
