@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 
 from lib_lora_train.errors import UserError
@@ -18,6 +19,11 @@ DRAFT = "settings.json"
 WISHES = "wishes.json"
 
 
+def has_draft(project: Project) -> bool:
+    """Whether somebody has changed the form of this project."""
+    return (project.folder / DRAFT).exists()
+
+
 def read_draft(project: Project) -> TrainSettings:
     """The settings as they were left, or the defaults. Raises UserError as `reading.load_settings`."""
     path = project.folder / DRAFT
@@ -27,6 +33,16 @@ def read_draft(project: Project) -> TrainSettings:
 def write_draft(project: Project, settings: TrainSettings) -> None:
     """Keeps the settings, without those that the project decides. Raises UserError("file.write")."""
     write_settings(project.folder / DRAFT, without(settings, MANAGED))
+
+
+def set_aside(project: Project) -> str:
+    """Gives a draft that cannot be read another name, which is returned. Raises UserError("file.write")."""
+    target = project.folder / f"settings-unreadable-{time.time_ns():x}.json"
+    try:
+        (project.folder / DRAFT).rename(target)
+    except OSError as error:
+        raise UserError("file.write", DRAFT, reason=error.strerror or str(error)) from error
+    return target.name
 
 
 def read_wishes(project: Project) -> Wishes:

@@ -16,7 +16,7 @@ from lib_lora_train.collection.entries import list_concepts
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import message
 from lib_lora_train.project import Project
-from lib_lora_train.runs.drafts import DRAFT, read_draft, read_wishes
+from lib_lora_train.runs.drafts import has_draft, read_draft, read_wishes, set_aside
 from lib_lora_train.runs.estimate import estimate
 from lib_lora_train.runs.presets import list_presets
 from lib_lora_train.settings import TrainSettings
@@ -24,7 +24,7 @@ from lib_lora_train.studio import Studio
 from lib_lora_train.ui.form import value_of
 from lib_lora_train.ui.given import Given, open_given, read_given
 from lib_lora_train.ui.handlers import Answer
-from lib_lora_train.ui.markup import memory_line, notice, plan_list
+from lib_lora_train.ui.markup import memory_line, notice, plan_list, problem
 from lib_lora_train.ui.parts import Parts
 from lib_lora_train.ui.train import CHOICES, KINDS, MEDIA
 
@@ -44,13 +44,16 @@ class Actions:
     def open_project(self, visitor: Visitor, project_id: object) -> Answer:
         """Fills the form with the project's draft, or with a plan where nobody has changed anything yet."""
         project = open_given(self.studio, visitor, project_id)
-        changed = has_draft(project)
-        settings = read_draft(project) if changed else self.train.form.defaults()
-        settings.model.checkpoint = self._checkpoint(settings.model.checkpoint)
-        wishes = read_wishes(project)
-        wishes.checkpoint = settings.model.checkpoint
-        given = Given(project, wishes, project.title, project.trigger_word, settings)
-        return self._fill(visitor, given if changed else self._planned(visitor, given) or given)
+        settings, said = None, ""
+        if has_draft(project):
+            try:
+                settings = read_draft(project)
+            except UserError as error:
+                kept = set_aside(project)
+                said = message("ui.draft_unreadable", visitor.language, reason=error.text(visitor.language), file=kept)
+        given = self._given(project, settings or self.train.form.defaults())
+        answer = self._fill(visitor, given if settings else self._planned(visitor, given) or given)
+        return {**answer, self.parts.message: notice(said, "warning") if said else ""}
 
     def look(self, visitor: Visitor, *values: object) -> Answer:
         """When the sub-tab is opened: pictures may have come since. What is in the form stays, once it was changed."""
@@ -85,13 +88,13 @@ class Actions:
         return self.plan(visitor, *values)
 
     def start(self, visitor: Visitor, *values: object) -> Answer:
-        """Starts the run, or puts it in line. A form that nobody has changed is planned, as by Train now."""
+        """Starts the run, or puts it in line. A form that was never kept is a plan, and its repeats are planned too."""
         given = self.read(visitor, values)
-        changed = has_draft(given.project) or self._is_touched(visitor, given)
+        if not has_draft(given.project):
+            planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
+            self.studio.take_repeats(given.project, planned.repeats)
         given = given.keep()
-        started = self.studio.start(
-            visitor, given.project, *((given.settings, None) if changed else (None, given.wishes))
-        )
+        started = self.studio.start(visitor, given.project, given.settings)
         record = started.job.record
         code = "ui.queued" if record.state == "queued" else "ui.started"
         return {self.parts.message: notice(message(code, visitor.language, place=record.place, run=started.run_id))}
@@ -112,6 +115,13 @@ class Actions:
         """Other settings in the form, kept at once, and what is to be said about them."""
         answer = self._fill(visitor, given.with_settings(settings).keep())
         return {**answer, self.parts.message: notice(text)}
+
+    def _given(self, project: Project, settings: TrainSettings) -> Given:
+        """What the project's form holds when it is opened with these settings."""
+        settings.model.checkpoint = self._checkpoint(settings.model.checkpoint)
+        wishes = read_wishes(project)
+        wishes.checkpoint = settings.model.checkpoint
+        return Given(project, wishes, project.title, project.trigger_word, settings)
 
     def _planned(self, visitor: Visitor, given: Given) -> Given | None:
         """The same with planned settings; None as long as nothing can be planned."""
@@ -153,13 +163,13 @@ class Actions:
             planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
             answer[train.plan] = plan_list(planned.plan, self._there(given), language)
         except UserError as error:
-            answer[train.plan] = notice(error.text(language), "info")
+            answer[train.plan] = problem(error, language, "info")
         try:
             found = estimate(self.studio.host, given.project, given.settings)
             steps = found.steps if planned is None or has_draft(given.project) else planned.plan.steps
             answer[train.estimate] = memory_line(found, steps, language)
         except UserError as error:
-            answer[train.estimate] = notice(error.text(language), "warning")
+            answer[train.estimate] = problem(error, language, "warning")
         return answer
 
     def _there(self, given: Given) -> dict[str, object]:
@@ -178,11 +188,6 @@ class Actions:
 
     def _checkpoint_list(self, chosen: str) -> Any:
         return listed([info.name for info in self.studio.checkpoints()], chosen)
-
-
-def has_draft(project: Project) -> bool:
-    """Whether somebody has changed the form of this project."""
-    return (project.folder / DRAFT).exists()
 
 
 def listed(names: list[str], chosen: object) -> Any:

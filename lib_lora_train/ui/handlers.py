@@ -17,7 +17,7 @@ from lib_lora_train.access import Visitor, pick_language
 from lib_lora_train.errors import UserError
 from lib_lora_train.origin import is_foreign
 from lib_lora_train.studio import Studio
-from lib_lora_train.ui.markup import notice
+from lib_lora_train.ui.markup import problem
 
 LOGGER = logging.getLogger("lib_lora_train.ui")
 
@@ -48,7 +48,7 @@ class Desk:
                 check_origin(request)
                 answer = handler(Visitor(name=request.username or "", language=language), *values)
             if guard.error is not None:
-                answer = {place: notice(guard.error.text(language), "error")}
+                answer = {place: problem(guard.error, language)}
             return {**otherwise, **answer}
 
         return handle

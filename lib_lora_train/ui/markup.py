@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from lib_lora_train.errors import UserError
 from lib_lora_train.messages import message
 from lib_lora_train.runs.estimate import Estimate
 from lib_lora_train.settings.fields import Setting
@@ -18,12 +19,21 @@ FIRST = (
     "dataset.resolution", "network.network_dim", "run.train_batch_size", "dataset.repeats",
     "run.max_train_epochs", "optimizer.unet_lr",
 )  # fmt: skip
+_BY_NAME = {item.name: item for item in SETTINGS.values()}
 
 
 def notice(text: str, kind: str = "info") -> str:
     """A message; `kind` is info, warning or error."""
     role = "alert" if kind == "error" else "status"
     return f'<p class="lora_train_notice lora_train_{kind}" role="{role}">{escape(text)}</p>'
+
+
+def problem(error: UserError, language: str, kind: str = "error") -> str:
+    """An error as a message. A setting that it names is named as the form names it, too."""
+    item = _BY_NAME.get(error.where)
+    if item is not None:
+        error = UserError(error.code, f"{word(item.label, language)} ({item.name})", **error.values)
+    return notice(error.text(language), kind)
 
 
 def panel(name: str) -> str:

@@ -62,7 +62,7 @@ def _bind(studio: Studio, parts: Parts, train_tab: gr.Tab) -> None:
 
     listen(bridge.session.click, desk.handled(actions.open_session), [], [message, bridge.token])
     listen(bridge.open.click, desk.handled(actions.open_project), [bridge.project], filled)
-    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, train.shown)
+    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, filled)
     listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
 
     for event in (train.plan_button.click, train.checkpoint.input):

@@ -113,6 +113,21 @@ def test_what_was_changed_is_there_again(opened: GradioPage, studio: Studio, pro
     assert page.get("prompts") == "zuna2, a girl"
 
 
+@pytest.mark.parametrize("content", ["{", '{"version": 99}', '{"version": 1, "x": {}}'])
+def test_a_draft_that_cannot_be_read_is_kept_and_not_in_the_way(
+    page: GradioPage, project: Project, content: str
+) -> None:
+    (project.folder / DRAFT).write_text(content, encoding="utf-8")
+    page.set(project_id=project.id)
+    page.press("project_button")
+    assert "could not be read" in said(page) and page.get("setting_network_dim") == PLAN["rank"]
+    kept = [path for path in project.folder.glob("settings-*.json") if path.name in said(page)]
+    assert [path.read_text(encoding="utf-8") for path in kept] == [content]
+    page.press("draft_button")
+    page.press("project_button")
+    assert said(page) == ""
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -252,6 +267,15 @@ def test_train_of_an_untouched_form_is_planned(opened: GradioPage, project: Proj
     record = read_record(project.path("runs", "r01"))
     assert record.settings.network.network_dim == PLAN["rank"] and record.steps == int(PLAN["steps"])
     assert [concept.repeats for concept in list_concepts(project)] == [PLAN["repeats"]]
+
+
+def test_what_was_typed_a_moment_ago_is_trained(opened: GradioPage, project: Project) -> None:
+    """The draft is kept a second after the last change; Train may be pressed before."""
+    opened.set(setting_network_dim=6, setting_max_train_epochs=2)
+    opened.press("train_button")
+    record = read_record(project.path("runs", "r01"))
+    assert (record.settings.network.network_dim, record.settings.run.max_train_epochs) == (6, 2)
+    assert [concept.repeats for concept in list_concepts(project)] == [PLAN["repeats"]]  # as the page said
 
 
 def test_a_run_keeps_its_folders_when_another_is_planned(opened: GradioPage, project: Project) -> None:
