@@ -162,7 +162,6 @@ def test_every_setting_has_its_flag_and_stands_in_the_help(capsys: pytest.Captur
         (["train", "--resolution", "big"], ["resolution", "big"]),
         (["train", "--network_dim"], ["network_dim"]),
         (["trian"], ["trian"]),
-        (["demo"], ["--out"]),
         (["info"], ["FILE"]),
         (["info", "none.safetensors"], ["none.safetensors"]),
     ],
