@@ -131,13 +131,6 @@ class Actions:
             return None
         return given.with_plan(planned)
 
-    def _is_touched(self, visitor: Visitor, given: Given) -> bool:
-        """Whether the form holds something else than the plan that it was opened with."""
-        settings = self.train.form.defaults()
-        settings.model.checkpoint = given.settings.model.checkpoint
-        planned = self._planned(visitor, given.with_settings(settings))
-        return planned is not None and planned.settings != given.settings
-
     def _fill(self, visitor: Visitor, given: Given) -> Answer:
         """Everything that the opening of a project fills in."""
         train, settings = self.train, given.settings

@@ -261,6 +261,12 @@ def test_train_does_not_wait_for_the_draft(opened: GradioPage, project: Project)
     assert read_record(project.path("runs", "r01")).settings.loss.noise_offset == 0.04
 
 
+def test_a_setting_that_only_the_training_reads_is_named_as_the_form_names_it(opened: GradioPage) -> None:
+    opened.set(setting_learning_rate="fast")
+    opened.press("train_button")
+    assert "Learning rate (learning_rate)" in said(opened) and "lora_train_error" in said(opened)
+
+
 def test_train_of_an_untouched_form_is_planned(opened: GradioPage, project: Project) -> None:
     opened.press("train_button")
     assert "Training has started" in said(opened)
