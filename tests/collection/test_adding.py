@@ -196,6 +196,12 @@ def test_what_cannot_be_used_is_said(project: Project, name: str, data: bytes, c
     assert tree(project) == before and leftovers(project) == []
 
 
+@pytest.mark.parametrize("name", ["folder/x.png", "C:\\photos\\x.png", "../../x.png", "..\\x.png"])
+def test_folders_of_a_name_are_left_out(project: Project, name: str) -> None:
+    upload(project, name, png())
+    assert [picture.name for picture in list_pictures(project)] == ["x.png"]
+
+
 def test_a_picture_is_known_by_its_content(project: Project) -> None:
     for name, stored in (("photo", "photo.jpg"), ("image.jpg_large", "image.jpg"), ("iphone.heic", "iphone.jpg")):
         assert len(upload(project, name, jpeg(len(stored))).pictures) == 1

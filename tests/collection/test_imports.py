@@ -275,6 +275,7 @@ def test_other_files_are_not_taken(project: Project, source: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such links")
 def test_links_that_lead_out_are_not_read(project: Project, source: Path, tmp_path: Path) -> None:
     secret = write_picture(tmp_path / "secret/10_s/s.png", "secret words").parent.parent
+    write_picture(secret / "10_s/t.png", shift=5)
     write_picture(source / "10_a/a.png", "one")
     (source / "9_out").symlink_to(secret / "10_s")
     (source / "10_a/s.png").symlink_to(secret / "10_s/s.png")
