@@ -177,6 +177,7 @@
 
         /** Another project was opened. */
         async open() {
+            this.grid.empty();
             this.concepts.chosen = "";
             this.concepts.closeForm();
             this.work.hidden = !state.project;

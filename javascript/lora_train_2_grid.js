@@ -56,6 +56,16 @@
             await this.reload();
         }
 
+        /** Forgets the pictures of another project: this one's routes do not know them. */
+        empty() {
+            this.generation += 1;
+            this.pages.clear();
+            this.pictures = [];
+            this.total = 0;
+            for (const tile of this.tiles.values()) tile.remove();
+            this.tiles.clear();
+        }
+
         /** Reads again what is in sight; the place in the list stays. */
         async reload() {
             this.generation += 1;

@@ -22,10 +22,14 @@
 
     /** Everything in what was dropped, folders within folders included. @returns {Promise<Found[]>} */
     async function collectDropped(transfer) {
-        // Entries have to be taken before the first await: the browser forgets them afterwards.
-        const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+        // All has to be taken before the first await: the browser forgets it afterwards.
+        const items = [...transfer.items].filter((item) => item.kind === "file");
+        const dropped = items.map((item) => item.webkitGetAsEntry() || item.getAsFile());
         const found = [];
-        for (const entry of entries) await collectEntry(entry, [], found);
+        for (const one of dropped) {
+            if (one instanceof File) found.push({file: one, folders: []});
+            else if (one) await collectEntry(one, [], found);
+        }
         return found;
     }
 
