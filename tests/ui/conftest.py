@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio", reason="needs gradio")
-
 from lib_lora_train.access import Exposure
 from lib_lora_train.jobs import Registry
 from lib_lora_train.project import Project
