@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def build_routes(gate: Gate, routes: Iterable[tuple[str, str, Callable[..., Any]
     router = APIRouter(prefix=PREFIX, route_class=guarded_by(gate), tags=["LoRA Train"])
     for method, path, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], response_model=None)
-    # Whatever else lies below the prefix is ours to refuse, in our own shape.
-    router.add_api_route("/{rest:path}", no_route, methods=[*METHODS], response_model=None, include_in_schema=False)
+    # Whatever else lies below the prefix is ours to refuse, in our own shape; a parameter would not match line breaks.
+    router.add_api_route("/", no_route, methods=[*METHODS], response_model=None, include_in_schema=False)
+    router.routes[-1].path_regex = re.compile(re.escape(f"{PREFIX}/"))
     return router.routes
 
 

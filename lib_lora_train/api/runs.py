@@ -24,6 +24,7 @@ from lib_lora_train.runs.runlog import read_log
 from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings.reading import from_document
 from lib_lora_train.settings.writing import to_dict, to_kohya_command, to_kohya_toml
+from lib_lora_train.words import word
 
 CALL = Depends(current_call)
 MOST = 10**15  # of what is counted; more fits into no file
@@ -73,7 +74,7 @@ def show_run(project_id: str, run_id: str, call: Call = CALL) -> Response:
         {
             **details.info.as_dict(call.language),
             "settings": to_dict(details.settings),
-            "changed": [vars(each) for each in details.changed],
+            "changed": [{**vars(each), "label": word(each.label, call.language)} for each in details.changed],
             "files": [vars(each) for each in details.files],
             "samples": [vars(each) for each in details.samples],
         }

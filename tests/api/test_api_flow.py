@@ -7,7 +7,6 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -15,23 +14,7 @@ from safetensors import safe_open
 from lib_lora_train.access import Exposure
 from lib_lora_train.jobs import MAX_WAITING
 from tests.helpers.pictures import encoded, gradient
-from tests.helpers.rest import PNG, Server, error_code
-
-SMALL = {
-    "version": 1,
-    "model": {"checkpoint": "tiny"},
-    "dataset": {"resolution": "128", "min_bucket_reso": 64, "max_bucket_reso": 256},
-    "network": {"network_dim": 2, "network_alpha": 1.0},
-    "run": {
-        "max_train_epochs": 0,
-        "max_train_steps": 3,
-        "mixed_precision": "fp32",
-        "sample_prompts": "zuna, girl --w 64 --h 64 --s 2",
-        "sample_every_n_steps": 2,
-        "save_every_n_steps": 2,
-    },
-}
-LONG = {**SMALL, "run": {**SMALL["run"], "max_train_steps": 100_000, "sample_every_n_steps": 0, "sample_prompts": ""}}
+from tests.helpers.rest import LONG, PNG, SMALL, Server, error_code
 
 
 @pytest.fixture
@@ -39,10 +22,6 @@ def server(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[Server]:
     server = Server(tmp_path, Exposure(), tiny_checkpoint.parent)
     yield server
     server.studio.close(timeout=60)
-
-
-def start(server: Server, project: str, settings: dict[str, Any] = SMALL, **options: Any) -> dict[str, Any]:
-    return server.data("POST", f"/projects/{project}/runs", 201, json={"settings": settings}, **options)
 
 
 def test_from_nothing_to_a_lora(server: Server) -> None:
@@ -69,7 +48,7 @@ def test_from_nothing_to_a_lora(server: Server) -> None:
     assert set(plan) == {"settings", "reasons", "warnings", "need", "budget", "fits", "steps", "showings"}
     assert set(plan["reasons"][0]) == {"setting", "label", "value", "text"} and plan["fits"]
     assert plan["settings"]["version"] == 1 and plan["settings"]["model"]["checkpoint"] == "tiny"
-    started = start(server, made["id"])
+    started = server.start(made["id"])
     assert set(started) == {"run", "job", "state", "place"} and started["state"] == "running"
     server.wait(started["job"], "done")
     assert server.data("GET", f"/jobs/{started['job']}")["state"] == "done"
@@ -118,8 +97,8 @@ def test_from_nothing_to_a_lora(server: Server) -> None:
 
 def test_a_run_is_watched_and_told_things(server: Server) -> None:
     project = server.filled()
-    job = start(server, project, LONG)["job"]
-    waiting = start(server, project)
+    job = server.start(project, LONG)["job"]
+    waiting = server.start(project)
     assert (waiting["state"], waiting["place"]) == ("queued", 1)
     live = server.data("GET", "/live")
     while not live["running"]["step"]:
@@ -175,13 +154,28 @@ def test_a_run_is_watched_and_told_things(server: Server) -> None:
 
 def test_continuing_makes_a_run_of_its_own(server: Server) -> None:
     project = server.filled()
-    first = start(server, project)
+    first = server.start(project)
     server.wait(first["job"], "done")
     following = server.data("POST", f"/projects/{project}/runs/{first['run']}/continue", 201, json={"file": ""})
     assert following["run"] == "r02"
     server.wait(following["job"], "done")
     done = server.call("POST", f"/projects/{project}/runs/{first['run']}/resume")
     assert error_code(done) == "run.not_resumable"
+
+
+def test_folders_in_settings_are_the_projects_own(server: Server) -> None:
+    """What a page sends as folders is not used: neither read nor written."""
+    project, evil = server.filled(1), str(server.root / "evil")
+    hostile = {
+        **SMALL,
+        "dataset": {**SMALL["dataset"], "train_data_dir": evil, "reg_data_dir": evil, "conditioning_data_dir": evil},
+        "run": {**SMALL["run"], "output_dir": evil, "output_name": "../../evil", "resume": evil, "trigger_word": evil},
+    }
+    server.wait(server.start(project, hostile)["job"], "done")
+    [run] = server.data("GET", f"/projects/{project}/runs")["runs"]
+    assert run["lora"].startswith("Zuna-r01-")
+    assert [path.name for path in server.root.rglob("*evil*")] == []
+    assert evil not in server.call("GET", f"/projects/{project}/settings").text
 
 
 def test_train_now_plans_and_starts(server: Server) -> None:
@@ -303,7 +297,7 @@ def test_projects_go_to_the_trash_and_come_back(server: Server) -> None:
 
 def test_settings_in_three_forms_and_presets(server: Server) -> None:
     project = server.filled(1)
-    server.wait(start(server, project)["job"], "done")
+    server.wait(server.start(project)["job"], "done")
     ours = server.data("GET", f"/projects/{project}/settings?form=json")
     assert ours["network"]["network_dim"] == 2 and ours["dataset"]["train_data_dir"] == ""
     toml = server.call("GET", f"/projects/{project}/settings?form=toml")
@@ -337,7 +331,7 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
     anna, ben = server.page("anna"), server.page("ben")
     project = server.filled(headers=anna)
     try:
-        run = start(server, project, LONG, headers=anna)
+        run = server.start(project, LONG, headers=anna)
         [picture, *_] = server.data("GET", f"/projects/{project}/pictures", headers=anna)["pictures"]
         known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x"}  # fmt: skip
         bodies = {

@@ -84,7 +84,7 @@ def test_mounting_again_replaces(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("path", ["/", "/nothing", "/session/", "/projects/a/b/c/d"])
+@pytest.mark.parametrize("path", ["/", "/nothing", "/session/", "/projects/a/b/c/d", "/x%0Ay", "/projects/%0A/x%2Fy"])
 def test_other_addresses_are_refused_in_our_shape(server: Server, method: str, path: str) -> None:
     answer = server.client.request(method, PREFIX + path, follow_redirects=False)
     assert (answer.status_code, error_code(answer)) == (404, "api.no_route")

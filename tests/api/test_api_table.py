@@ -104,7 +104,7 @@ def routes(server: Server) -> dict[tuple[str, str], str]:
     return {
         (method, route.path.removeprefix(PREFIX)): route.rule.policy.value
         for route in server.app.router.routes
-        if route.path.startswith(PREFIX) and "rest:path" not in route.path
+        if route.path.startswith(PREFIX) and route.include_in_schema
         for method in route.methods
     }
 

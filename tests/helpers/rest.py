@@ -22,6 +22,23 @@ LOGINS = {"anna": "correct horse", "ben": "battery staple"}
 USER_HEADER = "x-logged-in"  # stands for the host's own login
 PNG = {"content-type": "application/octet-stream"}
 
+# A run of three steps on the tiny checkpoint, and one without end.
+SMALL = {
+    "version": 1,
+    "model": {"checkpoint": "tiny"},
+    "dataset": {"resolution": "128", "min_bucket_reso": 64, "max_bucket_reso": 256},
+    "network": {"network_dim": 2, "network_alpha": 1.0},
+    "run": {
+        "max_train_epochs": 0,
+        "max_train_steps": 3,
+        "mixed_precision": "fp32",
+        "sample_prompts": "zuna, girl --w 64 --h 64 --s 2",
+        "sample_every_n_steps": 2,
+        "save_every_n_steps": 2,
+    },
+}
+LONG = {**SMALL, "run": {**SMALL["run"], "max_train_steps": 100_000, "sample_every_n_steps": 0, "sample_prompts": ""}}
+
 
 class Server:
     """`root` gets projects, loras and models. `checkpoints` is a folder with some."""
@@ -83,6 +100,10 @@ class Server:
             self.upload(project, f"{number}.png", encoded(gradient(64, 64 + 8 * number), "PNG"), **options)
             self.upload(project, f"{number}.txt", f"zuna, girl, red hair, smile {number}".encode(), **options)
         return project
+
+    def start(self, project: str, settings: Mapping[str, Any] = SMALL, **options: Any) -> Any:
+        """Starts a run: {"run", "job", "state", "place"}."""
+        return self.data("POST", f"/projects/{project}/runs", 201, json={"settings": settings}, **options)
 
     def wait(self, job: str, wanted: str) -> None:
         """Until the job has ended, which has to be as `wanted`."""
