@@ -177,9 +177,11 @@
 
         /** Another project was opened. */
         async open() {
-            this.grid.empty();
-            this.concepts.chosen = "";
+            const id = state.project ? state.project.id : "";
+            if (this.id !== id) this.grid.empty();
+            this.id = id;
             this.concepts.closeForm();
+            this.concepts.show([]); // those of the other project are nobody's to plan with
             this.work.hidden = !state.project;
             this.welcome.hidden = state.project !== null;
             if (!state.project) this.showWelcome();

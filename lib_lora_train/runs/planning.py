@@ -19,6 +19,7 @@ from lib_lora_train.settings.fields import describe
 from lib_lora_train.settings.writing import to_dict
 from lib_lora_train.train.plan import Plan, PlanFacts, make_plan
 from lib_lora_train.train.plan_model import own_sizes
+from lib_lora_train.words import word
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
@@ -45,7 +46,7 @@ class Planned:
         reasons = [
             {
                 "setting": reason.setting,
-                "label": labels[reason.setting],
+                "label": word(labels[reason.setting], language),
                 "value": reason.value,
                 "text": reason.text(language),
             }

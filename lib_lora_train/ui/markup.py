@@ -8,6 +8,7 @@ from html import escape
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import message
 from lib_lora_train.runs.estimate import Estimate
+from lib_lora_train.runs.managed import MANAGED
 from lib_lora_train.settings.fields import Setting
 from lib_lora_train.train.memory import GB
 from lib_lora_train.train.plan import Plan, Reason
@@ -19,7 +20,7 @@ FIRST = (
     "dataset.resolution", "network.network_dim", "run.train_batch_size", "dataset.repeats",
     "run.max_train_epochs", "optimizer.unet_lr",
 )  # fmt: skip
-_BY_NAME = {item.name: item for item in SETTINGS.values()}
+_BY_NAME = {item.name: (key, item) for key, item in SETTINGS.items()}
 
 
 def notice(text: str, kind: str = "info") -> str:
@@ -29,10 +30,11 @@ def notice(text: str, kind: str = "info") -> str:
 
 
 def problem(error: UserError, language: str, kind: str = "error") -> str:
-    """An error as a message. A setting that it names is named as the form names it, too."""
-    item = _BY_NAME.get(error.where)
+    """An error as a message. A setting is named as the form names it, too; one that is not in it goes unnamed."""
+    key, item = _BY_NAME.get(error.where, ("", None))
     if item is not None:
-        error = UserError(error.code, f"{word(item.label, language)} ({item.name})", **error.values)
+        where = "" if key in MANAGED else f"{word(item.label, language)} ({item.name})"
+        error = UserError(error.code, where, **error.values)
     return notice(error.text(language), kind)
 
 

@@ -18,6 +18,7 @@ from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import from_document, validate
 from lib_lora_train.train.plan import SHARE_OF_FREE_MEMORY, PlanFacts, make_plan
 from lib_lora_train.train.plan_model import own_sizes
+from lib_lora_train.words import word
 from tests.helpers.pictures import write_picture
 from tests.helpers.studios import run_settings, studio_host, write_concept
 
@@ -114,7 +115,7 @@ def test_the_plan_as_the_page_shows_it(demo_host, sixteen: Project) -> None:
     shown = planned.as_dict("zh-CN")
     assert from_document(shown["settings"], "plan").settings == planned.settings
     rank = next(reason for reason in shown["reasons"] if reason["setting"] == "network.network_dim")
-    assert rank["label"] == "Rank" and rank["value"] == 8 and rank["text"].startswith("8：")
+    assert rank["label"] == word("Rank", "zh-CN") and rank["value"] == 8 and rank["text"].startswith("8：")
     assert shown["budget"] == int(8 * GB * SHARE_OF_FREE_MEMORY) and shown["fits"] and shown["need"] > 0.5 * GB
     assert (shown["steps"], shown["showings"], shown["warnings"]) == (380, 1520, [])
 
