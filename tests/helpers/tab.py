@@ -35,6 +35,9 @@ _TEXTS = """(root) => {
 }"""
 
 
+expect.set_options(timeout=20_000)  # generous: how fast a machine is says nothing about the page
+
+
 class Tab:
     """One open page. `problems` fills with what no visit may bring: errors, dialogs, calls to elsewhere."""
 
