@@ -16,13 +16,13 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from anyio import CapacityLimiter
 from fastapi import Request
 
 from lib_lora_train.access import Exposure, Session, Visitor, check_folders, pick_language
 from lib_lora_train.api.policies import Policy
-from lib_lora_train.api.shipped import Shipped
 from lib_lora_train.errors import UserError
 from lib_lora_train.origin import allowed_names, host_name, is_foreign
 from lib_lora_train.studio import Studio
@@ -85,11 +85,11 @@ class Gate:
         session_user: SessionUser | None = None,
         logins: Mapping[str, str] | None = None,
         hosts: Iterable[str] | None = None,
-        shipped: Shipped | None = None,
+        assets: Path | None = None,
     ) -> None:
         self.studio = studio
         self.cookie = f"lora_train_{studio.id}"
-        self.shipped = shipped or Shipped()
+        self.assets = assets
         self._uploads: CapacityLimiter | None = None
         self._session_user = session_user
         self._logins = {name: _digests(name, password) for name, password in (logins or {}).items()}
@@ -112,7 +112,7 @@ class Gate:
         """Raises UserError: api.host, api.origin, and what `Credentials.allow` raises."""
         if self._hosts is not None and host_name(request.headers.get("host", "")) not in self._hosts:
             raise UserError("api.host", "Host")
-        if is_foreign(request.headers, request.url.scheme):
+        if is_foreign(request.headers, request.scope["scheme"]):
             raise UserError("api.origin", "Origin")
         shown, exposure = self._credentials(request), self.studio.exposure
         shown.allow(exposure, wanted)

@@ -14,12 +14,11 @@ from lib_lora_train.api import jobs, pages, pictures, presets, projects, runs, u
 from lib_lora_train.api.gate import Gate, SessionUser
 from lib_lora_train.api.policies import Body, Policy, policy
 from lib_lora_train.api.route import guarded_by
-from lib_lora_train.api.shipped import Shipped
 from lib_lora_train.errors import UserError
 from lib_lora_train.studio import Studio
 
 PREFIX = "/lora-train/v1"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 # Method, path below the prefix, endpoint.
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *pages.ROUTES,
@@ -49,7 +48,7 @@ def mount(
     hosts: names the server may be called by, without ports (`origin.LOOPBACK_HOSTS` and the address it listens on,
     for one that only this machine can reach); None checks nothing.
     """
-    gate = Gate(studio, session_user, logins, hosts, Shipped(assets))
+    gate = Gate(studio, session_user, logins, hosts, assets)
     others = [route for route in app.router.routes if not str(getattr(route, "path", "")).startswith(f"{PREFIX}/")]
     # In front: what the host mounts at "/" would take everything. A new list, since requests are being matched.
     app.router.routes = [*build_routes(gate), *others]

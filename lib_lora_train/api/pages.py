@@ -10,14 +10,15 @@ from lib_lora_train.api.gate import Call
 from lib_lora_train.api.policies import Policy, policy
 from lib_lora_train.api.replies import inline_reply, reply
 from lib_lora_train.api.route import current_call
+from lib_lora_train.api.shipped import KINDS, asset
 from lib_lora_train.project import SUBJECT_KINDS
 from lib_lora_train.runs.managed import MANAGED
 from lib_lora_train.settings import Setting, TrainSettings, describe
 from lib_lora_train.settings.tables import SCHEMA_VERSION
 from lib_lora_train.train.plan import CHOICES
+from lib_lora_train.words import page_words
 
 CALL = Depends(current_call)
-ASSET_KINDS = {".js": "text/javascript", ".css": "text/css"}
 
 
 @policy(Policy.OPEN)
@@ -32,7 +33,7 @@ def open_session(request: Request, body: Nothing, call: Call = CALL) -> Response
     response = reply(_session(call))
     if call.visitor.session:
         # Without a path the browser takes the address's own, whatever a proxy has put before the prefix.
-        secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+        secure = request.scope["scheme"] == "https" or request.headers.get("origin", "").startswith("https://")
         cookie = f"{call.gate.cookie}={call.visitor.session}; HttpOnly; SameSite=Strict"
         response.headers.append("set-cookie", f"{cookie}; Secure" if secure else cookie)
     return response
@@ -57,15 +58,15 @@ def list_checkpoints(call: Call = CALL) -> Response:
 @policy(Policy.OPEN)
 def read_asset(name: str, call: Call = CALL) -> Response:
     """A script of the page or its style sheet, where the host does not serve them itself."""
-    path = call.gate.shipped.asset(name)
-    return inline_reply(path, ASSET_KINDS[path.suffix])
+    path = asset(call.gate.assets, name)
+    return inline_reply(path, KINDS[path.suffix])
 
 
 def _session(call: Call) -> dict[str, object]:
     limits, language = call.studio.limits, call.language
     return {
         "language": language,
-        "texts": call.gate.shipped.texts(language),
+        "texts": dict(page_words(language)),
         "user": call.visitor.name,
         "may_use_paths": call.studio.exposure.names_folders,
         "may_write": call.may_write,

@@ -165,8 +165,8 @@ class _Boundary:
         elif isinstance(error, ClientDisconnect):
             shown = UserError("api.cut")
         else:
-            path = self._request.url.path
-            LOGGER.error("%s %s failed", self._request.method, path, exc_info=(type(error), error, trace))
+            path = self._request.scope["path"]
+            LOGGER.error("%s %r failed", self._request.method, path, exc_info=(type(error), error, trace))
             shown = UserError("api.failed")
         gate, request = self._gate, self._request
         self.response = error_reply(shown, gate.language(request), gate.asks_for_login(request))

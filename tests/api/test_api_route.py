@@ -91,6 +91,9 @@ def test_other_addresses_are_refused_in_our_shape(server: Server, method: str, p
 
 
 def test_a_wrong_method_is_no_address(server: Server) -> None:
+    assert server.call("HEAD", "/session").status_code == 404
+    preflight = server.call("OPTIONS", "/projects", {"access-control-request-method": "POST"})
+    assert preflight.status_code == 404 and "access-control-allow-origin" not in preflight.headers
     assert error_code(server.call("POST", "/live")) == "api.no_route"
     assert error_code(server.call("GET", "/jobs/x/stop")) == "api.no_route"
 
@@ -233,6 +236,12 @@ def test_headers_of_every_answer(server: Server, path: str) -> None:
     assert answer.headers["cache-control"] == "private, no-store"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_host_that_is_none_breaks_nothing(server: Server) -> None:
+    for host in ("[evil", "a b", "x" * 5000, ":", "[::1]x:y"):
+        assert server.call("GET", "/session", {"host": host}).status_code == 200
+        assert server.call("POST", "/session", {"host": host, "origin": "http://[evil"}).status_code == 403
 
 
 def test_status_by_code() -> None:
