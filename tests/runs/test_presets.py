@@ -56,9 +56,7 @@ def test_shipped_presets_are_sound(path: Path, tmp_path: Path) -> None:
 
 
 def test_shipped_names_have_a_translation() -> None:
-    texts = {}
-    for path in [*(ROOT / "localizations").glob("*.json"), *(ROOT / "localizations/parts").glob("*.json")]:
-        texts |= json.loads(path.read_text(encoding="utf-8"))
+    texts = json.loads((ROOT / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
     missing = [name for name in names(ROOT / "none", shipped=True) if not texts.get(name)]
     assert len(SHIPPED) == 7 and missing == []
 
