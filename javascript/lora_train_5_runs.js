@@ -89,7 +89,9 @@
                 length, run.lora || "–",
             ];
             const kind = run.id === this.opened ? "lora_train_opened" : "";
-            return make("tr", {class: kind, data: {run: run.id, state: run.state}},
+            // The whole row opens it for a mouse; keyboard and screen reader have the name.
+            const open = (event) => { if (!event.target.closest("button, input")) name.click(); };
+            return make("tr", {class: kind, data: {run: run.id, state: run.state}, on: {click: open}},
                 ...cells.map((cell, place) => (LONG.includes(place)
                     ? make("td", {class: "lora_train_long", translate: "no"}, cell) : make("td", {}, cell))));
         }

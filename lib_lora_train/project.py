@@ -71,7 +71,7 @@ def create_project(
 
     Raises UserError: project.title, project.kind, file.write.
     """
-    project = Project(root, _new_id(title), _title(title), _kind(kind), trigger_word.strip(), time.time(), owner)
+    project = Project(root, _new_id(title), _title(title), _kind(kind), _writable(trigger_word), time.time(), owner)
     try:
         for name in FOLDERS:
             (project.folder / name).mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def edit_project(
         project,
         title=project.title if title is None else _title(title),
         kind=project.kind if kind is None else _kind(kind),
-        trigger_word=project.trigger_word if trigger_word is None else trigger_word.strip(),
+        trigger_word=project.trigger_word if trigger_word is None else _writable(trigger_word),
     )
     _write(edited)
     return edited
@@ -221,10 +221,15 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _title(title: str) -> str:
-    text = title.strip()
+    text = _writable(title)
     if not text or len(text) > MAX_TITLE:
         raise UserError("project.title", "title", longest=MAX_TITLE)
     return text
+
+
+def _writable(text: str) -> str:
+    """Without blanks around it, and without halves of a character, which cannot be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8").strip()
 
 
 def _kind(kind: str) -> str:

@@ -60,7 +60,7 @@ def estimate(host: Host, project: Project, settings: TrainSettings) -> Estimate:
 def showings(project: Project, settings: TrainSettings) -> Counter[Size]:
     """How many pictures of each bucket an epoch shows, regularization included, as the training counts them."""
     concepts = {concept.id: concept for concept in list_concepts(project)}
-    pictures = [each for each in list_pictures(project) if each.problem is None and each.concept in concepts]
+    pictures = [each for each in list_pictures(project) if each.width and each.concept in concepts]
     found: Counter[Size] = Counter()
     for picture, repeats in _repeats(pictures, concepts):
         try:

@@ -112,7 +112,7 @@ def usual_checkpoint(host: Host) -> str:
 def training_pictures(project: Project) -> list[PictureInfo]:
     """The pictures that a run learns from: of no regularization concept, and not broken."""
     wanted = {concept.id for concept in list_concepts(project) if not concept.regularization}
-    return [picture for picture in list_pictures(project) if picture.concept in wanted and picture.problem is None]
+    return [picture for picture in list_pictures(project) if picture.concept in wanted and picture.width]
 
 
 def apply_repeats(project: Project, repeats: int) -> None:

@@ -125,3 +125,9 @@ def test_dataset_folder_is_kohyas(tmp_path: Path) -> None:
     project = create_project(tmp_path, "a", "character", "al/ice: x")
     assert project.dataset_folder(10).name == "10_al_ice_ x"
     assert create_project(tmp_path, "b", "style").dataset_folder(3).name == "3_style"
+
+
+def test_half_a_character_in_a_title_can_be_written(tmp_path):
+    project = create_project(tmp_path, "a\ud800b", trigger_word="\udfffx")
+    assert open_project(tmp_path, project.id).title == "a?b"
+    assert open_project(tmp_path, project.id).trigger_word == "?x"
