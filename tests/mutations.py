@@ -141,6 +141,48 @@ MUTATIONS = (
         "if False:",
         "tests/train/test_meter.py",
     ),
+    Mutation(
+        "a cookie alone changes things",
+        "api/gate.py",
+        "(self.cookie and not wanted.writes)",
+        "self.cookie",
+        "tests/api/test_api_table.py",
+    ),
+    Mutation(
+        "any password is right",
+        "api/gate.py",
+        "if hmac.compare_digest(given, digests):",
+        "if hmac.compare_digest(given[:32], digests[:32]):",
+        "tests/api/test_api_table.py",
+    ),
+    Mutation(
+        "a page of another site is let in",
+        "api/gate.py",
+        'if is_foreign(request.headers, request.scope["scheme"]):',
+        'if request.method == "GET" and is_foreign(request.headers, request.scope["scheme"]):',
+        "tests/api/test_api_table.py",
+    ),
+    Mutation(
+        "strangers name folders of the server",
+        "api/gate.py",
+        "if wanted is Policy.FOLDERS:",
+        "if False:",
+        "tests/api/test_api_table.py",
+    ),
+    Mutation(
+        "a body without a length has no limit",
+        "api/route.py",
+        "if count > most:",
+        "if False:",
+        "tests/api/test_api_route.py",
+    ),
+    Mutation(
+        "a fault of the program is told to the caller",
+        "api/route.py",
+        'shown = UserError("api.failed")',
+        'shown = UserError("api.no_file", str(error))',
+        "tests/api/test_api_route.py",
+    ),
 )
 
 
