@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from playwright.sync_api import expect
 
 from demo.character import TRIGGER
 from lib_lora_train.network.files import describe_lora, load_lora
-from tests.helpers.serving import Server, wait_for
+from tests.helpers.serving import Rest, Server, wait_for
 from tests.helpers.tab import LONG, Tab
 
 MOST_PRESSES = 10
@@ -58,8 +59,8 @@ def test_from_a_folder_to_a_lora(
 
     tab.press("pause")
     tab.expect_run("paused", "r01")
-    at_rest = step_of(rest)
-    page.wait_for_timeout(1500)
+    at_rest = steady_step(rest)
+    page.wait_for_timeout(1000)
     assert step_of(rest) == at_rest > 0
     tab.press("continue")
     tab.expect_run("running", "r01")
@@ -87,7 +88,17 @@ def test_from_a_folder_to_a_lora(
     assert (server.data / "loras" / "Quillon.safetensors").read_bytes() == path.read_bytes()
 
 
-def step_of(rest: object) -> int:
+def steady_step(rest: Rest) -> int:
+    """The step at which it rests: the one that was going on when Pause was pressed is ended first."""
+    seen = [-1, step_of(rest)]
+    while seen[-1] != seen[-2]:
+        assert len(seen) < 60, seen
+        time.sleep(1)
+        seen.append(step_of(rest))
+    return seen[-1]
+
+
+def step_of(rest: Rest) -> int:
     """Of the running job; -1 where none runs."""
-    running = rest.get("live")["running"]  # type: ignore[attr-defined]
+    running = rest.get("live")["running"]
     return running["step"] if running else -1
