@@ -40,7 +40,7 @@ Make a project, send pictures and captions, train with planned settings, wait, f
 Captions are files with the picture's name; a zip of both works too.
 
 ```sh
-BASE=http://127.0.0.1:7860/lora-train/v1
+BASE=http://127.0.0.1:7861/lora-train/v1
 AUTH=                      # with a login: AUTH="--user name:password"
 JSON="Content-Type: application/json"
 
