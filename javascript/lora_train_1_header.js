@@ -173,7 +173,8 @@
             this.deleted = answer.trash || [];
             this.trash.hidden = this.deleted.length === 0;
             const options = answer.projects.map((project) => [project.id, project.title]);
-            fill(this.select, options.length ? options : [["", text("No project yet")]], "");
+            const chosen = options.length && state.project ? state.project.id : "";
+            fill(this.select, options.length ? options : [["", text("No project yet")]], chosen);
             this.select.disabled = options.length === 0;
         }
 

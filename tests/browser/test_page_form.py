@@ -201,3 +201,4 @@ def test_a_wrong_value_is_named(
     expect(notice).to_have_class(re.compile("lora_train_error"))
     assert rest.get(f"projects/{project}/runs")["runs"] == []
     assert setting(page, name).input_value() == value  # what was typed is not taken away
+    expect(page.locator("select[data-action=project]")).to_have_value(project)
