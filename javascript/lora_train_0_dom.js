@@ -171,6 +171,12 @@
         return make("details", {class: "lora_train_folded"}, make("summary", {}, heading), ...children);
     }
 
+    /** Scrolls to the element where it is out of sight. */
+    function seek(element) {
+        const {top, bottom} = element.getBoundingClientRect();
+        if (top < 0 || bottom > window.innerHeight) element.scrollIntoView({block: "center"});
+    }
+
     function download(url, name = "") {
         const link = make("a", {href: url, download: name});
         document.body.append(link);
@@ -212,6 +218,6 @@
 
     Object.assign(loraTrain, {
         newId, make, draw, write, button, enable, sureButton, turnButton, field, select, fill, choice, bar, facts,
-        folded, download, problemLine, openDialog,
+        folded, seek, download, problemLine, openDialog,
     });
 })();

@@ -6,7 +6,7 @@
 
     const {
         state, api, on, emit, onStart, attempt, text, plural, duration, number, memory, visible,
-        make, write, button, select, fill, field, bar, openDialog,
+        make, write, button, select, fill, field, bar, seek, openDialog,
     } = loraTrain;
     const TABS = ["dataset", "tags", "train", "previews", "runs"];
     const NOTE_STAYS = 12000; // ms; an error stays until it is put away
@@ -18,9 +18,10 @@
     /**
      * A message below the project. An error stays; a note goes by itself.
      * @param {{sentence: string, remedy?: string, kind?: string, key?: string,
-     *   action?: {label: string, run: Function}}} message `key` is what `unsay` knows it by
+     *   action?: {label: string, run: Function}, sought?: boolean}} message `key` is what `unsay` knows it by;
+     *   to one that answers a press the page scrolls
      */
-    function say({sentence, remedy = "", kind = "note", action = null, key = ""}) {
+    function say({sentence, remedy = "", kind = "note", action = null, key = "", sought = false}) {
         for (const old of [...messages.children]) if (old.dataset.sentence === sentence) old.remove();
         const close = button("×", {kind: "quiet", name: "dismiss", title: text("Close")});
         close.setAttribute("aria-label", text("Close"));
@@ -40,6 +41,7 @@
         close.addEventListener("click", () => line.remove());
         messages.prepend(line);
         while (messages.children.length > MOST_MESSAGES) messages.lastChild.remove();
+        if (sought) seek(line);
         if (kind === "note") window.setTimeout(() => goWhenLeft(line), NOTE_STAYS);
     }
 
@@ -49,8 +51,9 @@
         else line.remove();
     }
 
-    function showProblem(error) {
+    function showProblem(error, sought = true) {
         say({
+            sought,
             sentence: error.sentence || text("The page made an error: {reason}", {reason: error.message}),
             remedy: error.remedy || (error.sentence ? "" : text("Reload the page.")), kind: "error",
         });
@@ -58,7 +61,7 @@
 
     /** "Deleted …" with the way back, which `undo` takes with the id in the trash. */
     function sayUndo(sentence, trashId, undo) {
-        say({sentence, key: trashId, action: {label: text("Undo"), run: () => undo(trashId)}});
+        say({sentence, key: trashId, sought: true, action: {label: text("Undo"), run: () => undo(trashId)}});
     }
 
     /** Takes back a message: what it offers was done elsewhere. */
@@ -165,7 +168,7 @@
             on("projects", (answer) => this.showProjects(answer));
             on("project", () => this.showChosen());
             on("live", (live) => this.showLive(live));
-            on("problem", showProblem);
+            on("problem", (error) => showProblem(error));
             on("ended", (run) => this.sayEnded(run));
         }
 
@@ -241,7 +244,7 @@
 
         /** Said where the training itself is not looked at. */
         sayEnded(run) {
-            if (run.error) showProblem(run.error);
+            if (run.error) showProblem(run.error, false);
             const train = document.getElementById("lora_train_live");
             if (visible() && train && loraTrain.shown(train)) return;
             const words = run.state === "done" ? text("“{title}” is trained.", {title: run.title})

@@ -6,33 +6,50 @@
     "use strict";
 
     const {
-        state, on, onStart, attempt, text, later, pause, box, press, type, make, download, say, openTab, lookNow,
+        state, on, onStart, attempt, text, pause, box, press, type, make, seek, download, say, openTab, lookNow,
         loadProjects,
     } = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
+    const DRAFT_LEAD = 300; // ms by which a draft goes ahead of the next project
     const MOST_CHARACTERS = 1_000_000; // of a settings file
     const EXPORT_WAIT = 3000; // ms in which gradio has to answer
+    const REFUSAL_WAIT = 200; // ms in which gradio draws what the server answered
     const OURS = ".lora_train_panel, .lora_train_hidden";
     // A dropdown's entry is chosen by the mouse alone, without an event of a field.
     const DROPDOWN = ".wrap-inner";
     const ENTRIES = "ul.options li, [role='option']";
 
+    let waiting = 0; // timer of the next draft
+
     /** Tells the form which project is open: it loads the draft, the name and the trigger word, and plans. */
     async function openProject(project) {
-        if (!project || !await type("lora_train_project_id", project.id)) return;
+        if (!project) return;
+        if (waiting) { // of the project that was open: what was typed last is its own
+            saveDraft();
+            await pause(DRAFT_LEAD);
+            if (!state.project || state.project.id !== project.id) return; // yet another one was opened
+        }
+        if (!await type("lora_train_project_id", project.id)) return;
         press("lora_train_project_button");
     }
 
-    const saveDraft = later(DRAFT_WAIT, () => {
-        if (state.project) press("lora_train_draft_button");
-    });
+    function saveDraft() {
+        window.clearTimeout(waiting);
+        waiting = 0;
+        press("lora_train_draft_button");
+    }
+
+    function saveDraftSoon() {
+        window.clearTimeout(waiting);
+        waiting = state.project ? window.setTimeout(saveDraft, DRAFT_WAIT) : 0;
+    }
 
     function watchForm(event) {
         const target = event.target;
         if (!event.isTrusted || !target.closest || target.closest(OURS)) return;
         if (event.type === "mousedown" && !target.closest(ENTRIES)) return;
         if (event.type === "keydown" && !(event.key === "Enter" && target.closest(DROPDOWN))) return;
-        saveDraft();
+        saveDraftSoon();
     }
 
     /** Puts a settings file into the form; its name's ending says how it is read. */
@@ -74,12 +91,20 @@
         window.setTimeout(() => URL.revokeObjectURL(address), 10_000);
     }
 
+    /** What the form was refused for. Its place is above the sub-tabs, and its buttons are far below. */
+    function seekRefusal() {
+        const line = document.querySelector("#lora_train_message .lora_train_error");
+        if (line) seek(line);
+        return line !== null;
+    }
+
     /** After the form's Train button: the run is seen at once, and a changed name or trigger word as well. */
-    function started() {
+    async function started() {
         lookNow();
         attempt(() => loadProjects());
+        await pause(REFUSAL_WAIT);
         const panel = document.getElementById("lora_train_live");
-        if (panel) panel.scrollIntoView({block: "start", behavior: "smooth"});
+        if (!seekRefusal() && panel) panel.scrollIntoView({block: "start", behavior: "smooth"});
     }
 
     onStart(() => {
@@ -92,6 +117,8 @@
             attempt(() => openProject(project));
         });
         on("planned", () => openProject(state.project));
+        const message = document.getElementById("lora_train_message");
+        if (message) new MutationObserver(seekRefusal).observe(message, {subtree: true, childList: true});
         const form = document.getElementById("lora_train_tab_train");
         if (!form) return;
         for (const name of ["input", "change", "mousedown", "keydown"]) form.addEventListener(name, watchForm, true);

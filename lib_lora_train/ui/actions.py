@@ -53,7 +53,8 @@ class Actions:
                 said = message("ui.draft_unreadable", visitor.language, reason=error.text(visitor.language), file=kept)
         given = self._given(project, settings or self.train.form.defaults())
         answer = self._fill(visitor, given if settings else self._planned(visitor, given) or given)
-        return {**answer, self.parts.message: notice(said, "warning") if said else ""}
+        told = notice(said, "warning") if said else ""
+        return {**answer, self.parts.bridge.opened: project.id, self.parts.message: told}
 
     def look(self, visitor: Visitor, *values: object) -> Answer:
         """When the sub-tab is opened: pictures may have come since. What is in the form stays, once it was changed."""

@@ -60,12 +60,17 @@ class TransferPart:
 
 @dataclass(frozen=True)
 class Bridge:
-    """What the page's scripts press and fill."""
+    """What the page's scripts press and fill.
+
+    `opened` is the project whose values the form holds: it arrives together with them, so that what is typed never
+    goes into the project that is opened next.
+    """
 
     session: gr.Button
     token: gr.Textbox
     project: gr.Textbox
     open: gr.Button
+    opened: gr.Textbox
     document: gr.Textbox
     apply: gr.Button
     draft: gr.Button
@@ -84,7 +89,7 @@ class Parts:
     def given(self) -> list[Component]:
         """What handlers need to know what is wanted: `actions.Given` is made from it."""
         train = self.train
-        return [self.bridge.project, *train.wishes, train.name, train.trigger, *train.form.components]
+        return [self.bridge.opened, *train.wishes, train.name, train.trigger, *train.form.components]
 
 
 def tool_button(sign: str, elem_id: str) -> gr.Button:

@@ -47,6 +47,7 @@ def _build_bridge() -> Bridge:
             token=hidden_text("token"),
             project=hidden_text("project_id"),
             open=hidden_button("project_button"),
+            opened=hidden_text("opened"),
             document=hidden_text("document"),
             apply=hidden_button("apply_button"),
             draft=hidden_button("draft_button"),
@@ -61,8 +62,9 @@ def _bind(studio: Studio, parts: Parts, train_tab: gr.Tab) -> None:
     message, given, filled = parts.message, parts.given, [parts.message, *train.shown]
 
     listen(bridge.session.click, desk.handled(actions.open_session), [], [message, bridge.token])
-    listen(bridge.open.click, desk.handled(actions.open_project), [bridge.project], filled)
-    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, filled)
+    opened = [bridge.opened, *filled]
+    listen(bridge.open.click, desk.handled(actions.open_project), [bridge.project], opened)
+    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, opened)
     listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
 
     for event in (train.plan_button.click, train.checkpoint.input):

@@ -111,6 +111,25 @@ def test_what_is_typed_is_there_after_a_reload(tab: Tab, rest: Rest, project: st
     assert rest.get(f"projects/{project}")["trigger_word"] == "zuna"
 
 
+def test_another_project_is_opened_before_a_change_is_kept(tab: Tab, rest: Rest, project: str) -> None:
+    page = tab.page
+    other = rest.new_project("Other form", trigger="other")
+    rest.add_pictures(other, training_set()[:2])
+    tab.reload()
+    to_form(tab, project)
+    unfold(page, "network")
+    change(page, "network_dim", "12")
+    tab.select_project(other)
+    expect(box(page, "name")).to_have_value("Other form")
+    wait_for(lambda: draft(rest, project), lambda kept: kept["network"]["network_dim"] == 12)
+    page.wait_for_timeout(1500)  # a change is kept a second after it
+    assert rest.get(f"projects/{other}")["title"] == "Other form"
+    assert rest.get(f"projects/{other}")["trigger_word"] == "other"
+    assert draft(rest, other)["network"]["network_dim"] != 12
+    tab.select_project(project)
+    expect(setting(page, "network_dim")).to_have_value("12")
+
+
 def test_a_plan_says_why_and_what_it_takes(tab: Tab, rest: Rest, project: str) -> None:
     page = tab.page
     reasons = page.locator("#lora_train_plan dt:visible")
@@ -199,6 +218,7 @@ def test_a_wrong_value_is_named(
     expect(notice).to_have_count(1)
     expect(notice).to_contain_text(label)
     expect(notice).to_have_class(re.compile("lora_train_error"))
+    expect(notice).to_be_in_viewport()
     assert rest.get(f"projects/{project}/runs")["runs"] == []
     assert setting(page, name).input_value() == value  # what was typed is not taken away
     expect(page.locator("select[data-action=project]")).to_have_value(project)
