@@ -12,7 +12,7 @@ from demo.character import training_set
 from tests.helpers.serving import Rest, Server, short_settings
 from tests.helpers.tab import Tab
 
-EPOCHS, PICTURES = 6, 4
+EPOCHS, PICTURES = 5, 4
 SETTINGS = short_settings(max_train_epochs=EPOCHS, save_every_n_epochs=1, seed=7)
 
 
