@@ -98,11 +98,11 @@
 
         showPlan(plan) {
             const pictures = plural(this.countPictures(), "{count} picture", "{count} pictures");
-            const [steps, need, budget] = [number(plan.steps), bytes(plan.need), bytes(plan.budget)];
+            const [steps, need, free] = [number(plan.steps), bytes(plan.need), bytes(plan.free)];
             write(this.line, text("{steps} steps on {pictures}; needs {need} of {budget} memory.",
-                {steps, pictures, need, budget}));
+                {steps, pictures, need, budget: free}));
             const warnings = plan.fits ? [] : [text("It may not fit into memory: {need} are needed, {budget} are free.",
-                {need, budget})];
+                {need, budget: free})];
             this.warnings.replaceChildren(...[...warnings, ...plan.warnings].map((words) => make("li", {}, words)));
         }
 

@@ -63,7 +63,9 @@ class ZipReader:
 
     def members(self) -> list[Member]:
         """All files that are not hidden, in the order of the zip."""
-        found = [Member(info, _parts(info)) for info in self._archive.infolist() if not info.is_dir()]
+        # Not `info.is_dir()`: Python 3.11's fails on a member without a name.
+        files = [info for info in self._archive.infolist() if not info.filename.endswith("/")]
+        found = [Member(info, _parts(info)) for info in files]
         return [
             member
             for member in found

@@ -17,7 +17,7 @@ from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.fields import describe
 from lib_lora_train.settings.writing import to_dict
-from lib_lora_train.train.plan import Plan, PlanFacts, make_plan
+from lib_lora_train.train.plan import SHARE_OF_FREE_MEMORY, Plan, PlanFacts, make_plan
 from lib_lora_train.train.plan_model import own_sizes
 from lib_lora_train.words import word
 
@@ -58,6 +58,7 @@ class Planned:
             "warnings": [message(note.code, language, **note.values) for note in self.plan.warnings],
             "need": self.plan.need.total,
             "budget": self.plan.budget,
+            "free": round(self.plan.budget / SHARE_OF_FREE_MEMORY),
             "fits": self.plan.fits,
             "steps": self.plan.steps,
             "showings": self.plan.showings,

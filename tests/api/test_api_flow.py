@@ -45,7 +45,7 @@ def test_from_nothing_to_a_lora(server: Server) -> None:
 
     # A plan, and a run with settings of our own.
     plan = server.data("POST", f"{home}/plan", json={"kind": "character", "medium": "auto", "choice": "quick", "checkpoint": "tiny"})  # fmt: skip
-    assert set(plan) == {"settings", "reasons", "warnings", "need", "budget", "fits", "steps", "showings"}
+    assert set(plan) == {"settings", "reasons", "warnings", "need", "budget", "free", "fits", "steps", "showings"}
     assert set(plan["reasons"][0]) == {"setting", "label", "value", "text"} and plan["fits"]
     assert plan["settings"]["version"] == 1 and plan["settings"]["model"]["checkpoint"] == "tiny"
     started = server.start(made["id"])

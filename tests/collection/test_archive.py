@@ -210,6 +210,16 @@ def test_no_zip(project: Project, data: bytes) -> None:
     assert leftovers(project) == []
 
 
+def test_a_member_without_a_name_is_no_file(project: Project) -> None:
+    data = bytearray(zip_of({"a.png": png()}))
+    name_length = data.index(b"PK\x01\x02") + 28
+    data[name_length] = 0
+    with pytest.raises(UserError) as caught:
+        codes(add(project, bytes(data)))
+    assert caught.value.code.startswith("collection.")
+    assert leftovers(project) == []
+
+
 @settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_zip_gives_sentences(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

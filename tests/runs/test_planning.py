@@ -116,6 +116,7 @@ def test_the_plan_as_the_page_shows_it(demo_host, sixteen: Project) -> None:
     assert from_document(shown["settings"], "plan").settings == planned.settings
     rank = next(reason for reason in shown["reasons"] if reason["setting"] == "network.network_dim")
     assert rank["label"] == word("Rank", "zh-CN") and rank["value"] == 8 and rank["text"].startswith("8：")
+    assert abs(shown["free"] - 8 * GB) <= 2
     assert shown["budget"] == int(8 * GB * SHARE_OF_FREE_MEMORY) and shown["fits"] and shown["need"] > 0.5 * GB
     assert (shown["steps"], shown["showings"], shown["warnings"]) == (380, 1520, [])
 
