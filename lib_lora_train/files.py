@@ -98,6 +98,15 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+def move(source: Path, target: Path) -> None:
+    """Renames within a disk; the folder of `target` is made when missing. Raises UserError("file.write")."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    except OSError as error:
+        raise UserError("file.write", source.name, reason=error.strerror or str(error)) from error
+
+
 def sweep_temporaries(folder: Path, older_than: float = 0.0) -> int:
     """Removes what a killed process left behind in `folder` (not below it); returns how many files and folders.
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import resolve_inside, safe_name, write_json
+from lib_lora_train.files import move, resolve_inside, safe_name, write_json
 
 PROJECT_VERSION = 1
 SUBJECT_KINDS = ("person", "character", "style", "object", "concept")
@@ -116,7 +116,7 @@ def delete_project(root: Path, project_id: str) -> str:
     """Moves a project to the trash and returns the id under which it lies there."""
     folder = _folder(root, project_id)
     trash_id = f"{project_id}-{secrets.token_hex(4)}"
-    _move(folder, root / TRASH / trash_id)
+    move(folder, root / TRASH / trash_id)
     return trash_id
 
 
@@ -129,7 +129,7 @@ def restore_project(root: Path, trash_id: str) -> Project:
     target = resolve_inside(root, project_id)
     if target.exists():
         raise UserError("project.taken", project_id)
-    _move(source, target)
+    move(source, target)
     return open_project(root, project_id)
 
 
@@ -210,14 +210,6 @@ def _read(root: Path, project_id: str, folder: Path) -> Project:
 def _write(project: Project) -> None:
     stored = {name: value for name, value in asdict(project).items() if name in (*_STORED, *_SINCE)}
     write_json(project.folder / "project.json", {"version": PROJECT_VERSION, **stored})
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-    except OSError as error:
-        raise UserError("file.write", source.name, reason=error.strerror or str(error)) from error
 
 
 def _title(title: str) -> str:

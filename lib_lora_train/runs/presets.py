@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import safe_name
+from lib_lora_train.files import move, safe_name
 from lib_lora_train.runs.managed import LOCAL_ONLY, MANAGED, without
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.fields import describe
@@ -90,7 +90,7 @@ def restore_preset(root: Path, trash_id: str) -> Preset:
     name = trash_id.rpartition("-")[0]
     if name in _own(root):
         raise UserError("preset.taken", name)
-    _move(found[trash_id], root / FOLDER / f"{name}.json")
+    move(found[trash_id], root / FOLDER / f"{name}.json")
     return Preset(name, False)
 
 
@@ -121,13 +121,5 @@ def _with_private(settings: TrainSettings, base: TrainSettings) -> TrainSettings
 
 def _to_trash(root: Path, path: Path) -> str:
     trash_id = f"{path.stem}-{secrets.token_hex(4)}"
-    _move(path, root / FOLDER / TRASH / f"{trash_id}.json")
+    move(path, root / FOLDER / TRASH / f"{trash_id}.json")
     return trash_id
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-    except OSError as error:
-        raise UserError("file.write", source.name, reason=error.strerror or str(error)) from error
