@@ -17,16 +17,17 @@ import pytest
 import torch
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.job_files import read_job
+from lib_lora_train.job_files import FolderLock, read_job
 from lib_lora_train.jobs import MAX_WAITING, Registry
 from lib_lora_train.project import Project, list_runs
+from lib_lora_train.runs import launch
 from lib_lora_train.runs.drafts import read_draft
 from lib_lora_train.runs.history import list_run_infos, lora_path, read_run, run_info
 from lib_lora_train.runs.launch import Started, continue_run, resume_run, start_run
 from lib_lora_train.runs.managed import prepare
 from lib_lora_train.runs.metrics import read_metrics
 from lib_lora_train.runs.naming import lora_files
-from lib_lora_train.runs.records import read_record
+from lib_lora_train.runs.records import read_record, write_record
 from lib_lora_train.runs.runlog import read_log
 from lib_lora_train.train.state import newest_first
 from tests.helpers.runs import equal, weights
@@ -147,6 +148,24 @@ def test_what_cannot_run_is_said_at_once(host, registry: Registry, project: Proj
         start_run(host, registry, project, run_settings(**changes))
     assert caught.value.code == code
     assert list_runs(project) == [] and not (project.folder / "settings.json").exists()
+
+
+def test_a_run_that_somebody_resumes_before_it_is_in_line_keeps_its_folder(
+    host, registry: Registry, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its record and its job a run looks like one that died."""
+    taken = []
+
+    def write_and_be_overtaken(folder: Path, record) -> None:
+        write_record(folder, record)
+        taken.append(FolderLock.take(folder))
+
+    monkeypatch.setattr(launch, "write_record", write_and_be_overtaken)
+    with pytest.raises(UserError) as caught:
+        start_run(host, registry, project, run_settings())
+    assert caught.value.code == "job.busy"
+    assert list_runs(project) == ["r01"]
+    taken[0].release()
 
 
 def test_without_pictures_nothing_starts(host, registry: Registry, root: Path) -> None:
