@@ -107,6 +107,16 @@ def move(source: Path, target: Path) -> None:
         raise UserError("file.write", source.name, reason=error.strerror or str(error)) from error
 
 
+def discard(folder: Path) -> None:
+    """Removes a folder that nobody is to see half removed: it loses its name first. Does nothing when it cannot."""
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        folder.rename(aside)
+    except OSError:  # held open by someone: it stays, whole
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def sweep_temporaries(folder: Path, older_than: float = 0.0) -> int:
     """Removes what a killed process left behind in `folder` (not below it); returns how many files and folders.
 

@@ -81,7 +81,10 @@ def read_job(folder: Path) -> JobRecord | None:
         raise UserError("job.damaged", folder.name)
     if record.state not in ENDED and not FolderLock.held(folder):
         # A job that ended between the two looks has let go of the lock and written its end before that.
-        again = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        try:
+            again = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # removed meanwhile
+            return None
         if again["state"] in ENDED:
             return read_job(folder)
         return replace(record, state="interrupted", place=0)

@@ -72,10 +72,11 @@ class RunDetails:
 
 
 def list_run_infos(host: Host, project: Project) -> list[RunInfo]:
-    """All runs, the newest first. A folder with nothing in it is one that is being made."""
+    """All runs, the newest first. A folder with nothing in it is one that is being made, or was refused a place."""
     loras = project_loras(loras_folder(host, project))
-    folders = [run_folder(project, name) for name in reversed(list_runs(project))]
-    return [read_info(project, folder, loras) for folder in folders if any(folder.iterdir())]
+    folders = [project.path("runs", name) for name in reversed(list_runs(project))]
+    found = [(folder, read_info(project, folder, loras)) for folder in folders if _has_files(folder)]
+    return [info for folder, info in found if _has_files(folder)]  # again: it may have gone while it was read
 
 
 def run_info(host: Host, project: Project, run_id: str) -> RunInfo:
@@ -160,6 +161,13 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from handle
     except FileNotFoundError:
         return
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
 
 
 def _size(path: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.files import discard
 from lib_lora_train.job_files import FolderLock, read_job
 from lib_lora_train.jobs import Job, Registry, Work
 from lib_lora_train.project import Project, new_run, run_folder
@@ -106,7 +107,7 @@ def _start_new(
         return _put_in_line(host, registry, project, folder, record, owner, resume=False)
     except BaseException:
         if not FolderLock.held(folder):  # else somebody has resumed it in the moment before its job was put in line
-            shutil.rmtree(folder, ignore_errors=True)  # made a moment ago, and never a run
+            discard(folder)  # made a moment ago, and never a run
         raise
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.files import discard
 from lib_lora_train.job_files import EVENTS, RECORD, FolderLock
 from lib_lora_train.project import Project, create_project, list_runs, new_run
 from lib_lora_train.runs import infos
 from lib_lora_train.runs.deleting import delete_run, list_deleted, restore_run
 from lib_lora_train.runs.history import changed_settings, list_run_infos, lora_path, read_run, run_info, sample_path
 from lib_lora_train.runs.naming import lora_files, loras_folder
-from lib_lora_train.runs.records import RunRecord, write_record
+from lib_lora_train.runs.records import RunRecord, read_record, write_record
 from lib_lora_train.settings import TrainSettings
 
 INSIDE_OUT = ["..", "../secret.png", "../../project.json", "/etc/passwd", "a\x00b", "", ".", "run.json", "x\\..\\y"]
@@ -51,6 +53,32 @@ def code_of(call, *arguments: object) -> str:
     with pytest.raises(UserError) as caught:
         call(*arguments)
     return caught.value.code
+
+
+def test_runs_that_come_and_go_while_they_are_listed(host, project: Project) -> None:
+    """One that is refused its place in line is gone a moment later, and the list of the others goes on."""
+    kept = make_run(host, project)
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            folder = new_run(project)
+            write_record(folder, read_record(project.path("runs", kept)))
+            (folder / RECORD).write_bytes((project.path("runs", kept) / RECORD).read_bytes())
+            discard(folder)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        lists = [list_run_infos(host, project) for _ in range(300)]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert all(runs[-1].id == kept and runs[-1].state == "done" for runs in lists)
+    assert [info.id for info in list_run_infos(host, project)] == [kept]
+    assert [path.name for path in project.path("runs").iterdir()] == [kept]
 
 
 def test_a_list_of_runs(host, project: Project) -> None:
