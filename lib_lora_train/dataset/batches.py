@@ -7,6 +7,7 @@ again and goes on where it was.
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from lib_lora_train.dataset.buckets import Size
 from lib_lora_train.dataset.captions import compose
 from lib_lora_train.dataset.latents import LatentCache
 from lib_lora_train.draws import python_random
-from lib_lora_train.settings.tables import TrainSettings
+from lib_lora_train.settings.tables import DatasetSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def epoch_batches(cache: LatentCache, seed: int, epoch: int, batch_size: int) ->
         batches += [showings[start : start + batch_size] for start in range(0, len(showings), batch_size)]
     python_random(seed, "batches", epoch).shuffle(batches)
     return batches
+
+
+def fixed_captions(cache: LatentCache, settings: DatasetSettings) -> set[str]:
+    """All that `make_batch` will give where captions do not vary (`captions.captions_vary`)."""
+    unused = random.Random(0)
+    return {compose(entry.picture.caption, settings, 0, unused) for entry in cache.entries}
 
 
 def make_batch(

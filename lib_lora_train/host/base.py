@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.network.sites import Site
-from lib_lora_train.signals import Commands, EventSink
+from lib_lora_train.signals import Commands, Event, EventSink
 
 if TYPE_CHECKING:
     from lib_lora_train.network.network import AdapterNetwork
@@ -177,6 +177,13 @@ class BorrowedModel(Protocol):
         """
         ...
 
+    def rest(self, part: str) -> None:
+        """`part`, "vae" or "text_encoder", is not needed for now: the host may take it off the device.
+
+        It comes back by itself when it is used, and when the borrowing ends.
+        """
+        ...
+
 
 class Session(Protocol):
     """The host's generation lock, held."""
@@ -190,7 +197,8 @@ class Session(Protocol):
 
         A request's `lora` file is on at its `weight`, and no other adapter. `network` is one that is in training and
         attached to the borrowed model: it is on, at the request's weight, for requests without a file. Torch's global
-        random state is as it was afterwards. Raises Stopped when a stop command comes meanwhile.
+        random state is as it was afterwards. A picture that somebody cancels by the host's own means is left out, and
+        the session's events are told Log("host.sample_cancelled"). Raises Stopped when a stop command comes meanwhile.
         """
         ...
 
@@ -232,4 +240,8 @@ class Host(Protocol):
 
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
+        ...
+
+    def tell(self, event: Event) -> None:
+        """Hears every event of a running job, for a display of the host's own. Takes no time and raises nothing."""
         ...

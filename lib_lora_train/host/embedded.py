@@ -33,7 +33,7 @@ from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.network.files import load_lora
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.settings.tables import NetworkSettings
-from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
+from lib_lora_train.signals import Commands, Event, EventSink, Stage, Stopped, ignore_events
 
 _POLL_SECONDS = 0.1
 _KEPT_LORAS = 8  # a grid goes through a run's checkpoints again and again; at rank 128 one of SD1 is 300 MB
@@ -128,6 +128,9 @@ class EmbeddedHost:
     def refresh_loras(self) -> None:
         """A new file is visible at once. Files are known by path and time of change, so nothing old is ever shown."""
         self._adapters.clear()
+
+    def tell(self, event: Event) -> None:
+        """Has no display of its own."""
 
     def unload(self) -> None:
         """Forgets the loaded model and gives its memory back."""

@@ -118,3 +118,6 @@ class EmbeddedModel:
         if self.recomputation is None:
             raise RuntimeError("the model is not borrowed for training")
         self.recomputation.use(count)
+
+    def rest(self, part: str) -> None:
+        """Leaves every part where it is: beside an SD1.x U-Net in training the others are a few hundred MB."""

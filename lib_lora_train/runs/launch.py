@@ -130,6 +130,7 @@ def _work(host: Host, project: Project, folder: Path, record: RunRecord, watch: 
         def tell(event: Event) -> None:
             watch(event)
             events(event)
+            host.tell(event)
 
         goes_on = resume and bool(newest_first(folder))
         settings, output = prepare(host, project, folder, goes_on)

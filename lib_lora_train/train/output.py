@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import safe_name
+from lib_lora_train.files import safe_name, sweep_temporaries
 from lib_lora_train.settings import RunSettings
 
 LORA_SUFFIX = ".safetensors"
@@ -71,6 +71,15 @@ class Output:
         taken = [path for path in self.loras.glob("*" + LORA_SUFFIX) if self._is_ours(path.stem)]
         if taken:
             raise UserError("train.exists", "output_name", file=min(taken).name)
+
+    def prepare(self) -> None:
+        """Makes the folders and clears what a killed run left half written. Raises UserError("file.write")."""
+        for folder in (self.loras, self.run, self.states, self.samples):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
+            sweep_temporaries(folder, older_than=3600 if folder == self.loras else 0)
 
     def _is_ours(self, stem: str) -> bool:
         if stem == self.name:

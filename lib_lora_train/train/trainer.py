@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib_lora_train.dataset.batches import Showing, batches_per_epoch, epoch_batches, make_batch
+from lib_lora_train.dataset.batches import Showing, batches_per_epoch, epoch_batches, fixed_captions, make_batch
 from lib_lora_train.dataset.captions import captions_vary
 from lib_lora_train.dataset.folders import scan
 from lib_lora_train.dataset.latents import LatentCache, cache_latents
 from lib_lora_train.dataset.pictures import Picture
 from lib_lora_train.draws import torch_generator
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import sweep_temporaries
 from lib_lora_train.host.base import BorrowedModel, BorrowRequest, Host, Session
 from lib_lora_train.network.files import save_lora
 from lib_lora_train.network.keys import unread_keys
@@ -112,7 +111,7 @@ class Trainer:
                 self.progress = self.held.progress
             else:
                 self.output.refuse_to_overwrite()
-            self._prepare_folders()
+            self.output.prepare()
             while outcome == "paused":
                 self._wait_while_paused()
                 with self.host.session(self.commands, self.events) as session, session.borrow(self._request()) as model:
@@ -135,14 +134,6 @@ class Trainer:
             raise UserError("train.resume_and_weights", "network_weights")
         self.prompts = read_sample_prompts(self.settings)
         RateSchedule(self.settings.optimizer, total_steps=1)  # raises for a rate that cannot be read
-
-    def _prepare_folders(self) -> None:
-        for folder in (self.output.loras, self.output.run, self.output.states, self.output.samples):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
-            sweep_temporaries(folder, older_than=3600 if folder == self.output.loras else 0)
 
     def _wait_while_paused(self) -> None:
         if self.commands.paused:
@@ -181,10 +172,12 @@ class Trainer:
         self.session, self.model = session, model
         if self.caches is None:
             self.caches = self._cache(model)
+        model.rest("vae")
         self._set_up(model)
-        self.blocks = blocks_for(self.settings, model, self._largest_bucket())
-        model.recompute(self.blocks)
         try:
+            self._encode_ahead(model)
+            self.blocks = blocks_for(self.settings, model, self._largest_bucket())
+            model.recompute(self.blocks)
             with (
                 self.network.attached(),
                 explain_out_of_memory(
@@ -243,6 +236,13 @@ class Trainer:
         self.waiting_loss = torch.zeros((), device=model.device)
         totals = (self.total_steps, self.total_epochs)
         self.meter = Meter(self.output.metrics, run.logging_dir, self.events, self.progress, totals, model.device)
+
+    def _encode_ahead(self, model: BorrowedModel) -> None:
+        """Captions that stay the same are encoded before the loop, after which the text encoder may rest."""
+        if self.encode.remembers:
+            self.events(Stage("train.stage_captions"))
+            self.encode.learn(fixed_captions(self.caches, self.settings.dataset), self.commands)
+            model.rest("text_encoder")
 
     def _count_steps(self) -> None:
         """Optimizer steps and epochs of the whole run. An epoch's last step may hold fewer batches, as in kohya's."""
