@@ -10,6 +10,7 @@ host answers preflights for everyone, a page can set it. Behind a proxy that cha
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -31,6 +32,14 @@ def host_name(header: str) -> str:
     if text.startswith("["):
         return text[: text.find("]") + 1]
     return text.partition(":")[0]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a server that listens on this address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return address.lower() == "localhost"
 
 
 def allowed_names(hosts: Iterable[str]) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import ipaddress
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lib_lora_train.access import Exposure
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import LANGUAGES, message
-from lib_lora_train.origin import LOOPBACK_HOSTS
+from lib_lora_train.origin import LOOPBACK_HOSTS, is_loopback
 
 if TYPE_CHECKING:
     from lib_lora_train.studio import Studio
@@ -117,14 +116,6 @@ def exposure_of(address: str, logins: Mapping[str, str]) -> Exposure:
     if not local and not logins:
         raise UserError("serve.auth_needed", "--listen", address=address)
     return Exposure(local=local, login=bool(logins), rest_login=bool(logins))
-
-
-def is_loopback(address: str) -> bool:
-    """Whether a server that listens on this address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def free_port(address: str, port: int) -> int:

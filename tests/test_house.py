@@ -27,7 +27,7 @@ FLOORS: dict[str, int] = {
     "runs": 7,
     "studio": 8,
     "api": 9, "ui": 9, "demo_run": 9,
-    "cli": 10, "serve": 10, "flags": 10, "progress": 10, "__main__": 10,
+    "cli": 10, "serve": 10, "extension": 10, "flags": 10, "progress": 10, "__main__": 10,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
 SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -52,6 +53,11 @@ def login_of(app: Any, cookies: dict[str, str]) -> str:
     if not _IS_3:
         names = tuple(f"{name}-{app.cookie_id}" for name in names)
     return next((app.tokens[cookies[name]] for name in names if cookies.get(name) in app.tokens), "")
+
+
+def keep_private(blocks: gr.Blocks, folder: Path) -> None:
+    """gradio serves nothing of `folder` any more, also where it may serve what is around it."""
+    blocks.blocked_paths = [*blocks.blocked_paths, str(folder)]
 
 
 def launch(blocks: gr.Blocks, **options: Any) -> Any:

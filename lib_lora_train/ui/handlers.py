@@ -43,7 +43,7 @@ class Desk:
     def _guarded(self, handler: Handler, place: gr.HTML, otherwise: Answer) -> Callable[..., Answer]:
         def handle(request: gr.Request, *values: object) -> Answer:
             language = language_of(self.studio, request)
-            guard, answer = _Guard(), {}
+            guard, answer = Guard(), {}
             with guard:
                 check_origin(request)
                 answer = handler(Visitor(name=request.username or "", language=language), *values)
@@ -70,11 +70,12 @@ def check_origin(request: gr.Request) -> None:
         raise UserError("ui.foreign")
 
 
-class _Guard:
-    """Keeps the error that ended the block, as one that can be shown."""
+class Guard:
+    """Keeps the error that ended the block, as one that can be shown; `code` says what failed by a fault of ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: str = "ui.failed") -> None:
         self.error: UserError | None = None
+        self._code = code
 
     def __enter__(self) -> None:
         return None
@@ -85,6 +86,6 @@ class _Guard:
         if isinstance(error, UserError):
             self.error = error
         elif isinstance(error, Exception):
-            LOGGER.error("a handler of the page failed", exc_info=(type(error), error, trace))
-            self.error = UserError("ui.failed", kind=type(error).__name__)
+            LOGGER.error("a part of the page failed", exc_info=(type(error), error, trace))
+            self.error = UserError(self._code, kind=type(error).__name__)
         return error is None or isinstance(error, Exception)

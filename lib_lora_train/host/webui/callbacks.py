@@ -1,0 +1,43 @@
+"""What the WebUI calls us for: the one file that registers callbacks.
+
+The WebUI forgets all of them when its page is reloaded, and runs the extension's script again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from modules import initialize_util, patches, restart, script_callbacks, shared
+
+from lib_lora_train.host.webui.exposure import Reach, reach
+from lib_lora_train.host.webui.settings_page import add_settings
+
+TITLE, TAB_ID = "LoRA Train", "lora_train"
+
+
+def register(build_tab: Callable[[], Any], mount: Callable[[Any, Any], None], end: Callable[[], None]) -> None:
+    """For this start of the page.
+
+    build_tab: makes the tab (gradio's Blocks).
+    mount: gets the page, which is None when there is none, and the application, to add routes to.
+    end: ends what is running, saved; called before the WebUI ends its process at once.
+    """
+    stop = restart.stop_program
+
+    def stop_program() -> None:
+        end()
+        stop()
+
+    patches.patch(__name__, restart, "stop_program", stop_program)
+    script_callbacks.on_script_unloaded(lambda: patches.undo(__name__, restart, "stop_program"))
+    script_callbacks.on_ui_settings(add_settings)
+    script_callbacks.on_ui_tabs(lambda: [(build_tab(), TITLE, TAB_ID)])
+    script_callbacks.on_app_started(mount)
+
+
+def server_reach() -> Reach:
+    """How this WebUI is reached. Its names and passwords may stand in a file, which it reads at each start."""
+    page_login = any(True for _ in initialize_util.get_gradio_auth_creds())
+    return reach(shared.cmd_opts, page_login, os.environ)
