@@ -8,7 +8,7 @@ with every in-place write.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +65,7 @@ class ModelState:
     """Everything that must be the same afterwards, by name."""
 
     exact: bool
+    versions: bool
     tensors: dict[str, TensorState]
     modules: dict[str, ModuleState]
     class_forwards: dict[type, Any]
@@ -72,8 +73,14 @@ class ModelState:
     switches: dict[str, Any] = field(default_factory=dict)
 
 
-def snapshot(modules: Mapping[str, nn.Module], exact: bool = False) -> ModelState:
-    """The state of several named modules and of torch's switches. Changes nothing, draws no random number."""
+def snapshot(
+    modules: Mapping[str, nn.Module], exact: bool = False, versions: bool = True, classes: bool = True
+) -> ModelState:
+    """The state of several named modules and of torch's switches. Changes nothing, draws no random number.
+
+    Without `versions` a write that leaves the same bits is no change: a host may merge something for a picture and put
+    the weights back. Without `classes` the classes' own `forward`s do not count: somebody else may replace them.
+    """
     named = [(f"{part}.{name}" if name else part, owner) for part, name, owner in _walk(modules)]
     tensors: dict[str, Tensor] = {}
     for path, owner in named:
@@ -83,11 +90,10 @@ def snapshot(modules: Mapping[str, nn.Module], exact: bool = False) -> ModelStat
     digests = _digests(tensors, exact)
     return ModelState(
         exact=exact,
+        versions=versions and not exact,
         tensors={name: _tensor_state(tensor, digests[name]) for name, tensor in tensors.items()},
         modules={path: _module_state(owner) for path, owner in named},
-        class_forwards={
-            kind: kind.forward for _, owner in named for kind in type(owner).__mro__[:-1] if "forward" in vars(kind)
-        },
+        class_forwards=_class_forwards(owner for _, owner in named) if classes else {},
         global_hooks={
             name: len(hooks)
             for name, hooks in vars(torch.nn.modules.module).items()
@@ -100,7 +106,7 @@ def snapshot(modules: Mapping[str, nn.Module], exact: bool = False) -> ModelStat
 def differences(before: ModelState, after: ModelState) -> list[str]:
     """One line per thing that is not as it was; empty when all is well."""
     found = [
-        *_compare("tensor", before.tensors, after.tensors, lambda a, b: _tensor_changes(a, b, before.exact)),
+        *_compare("tensor", before.tensors, after.tensors, lambda a, b: _tensor_changes(a, b, before.versions)),
         *_compare("module", before.modules, after.modules, _module_changes),
         *_compare("hooks", before.global_hooks, after.global_hooks, lambda a, b: [f"{a} -> {b}"] if a != b else []),
         *_compare("switch", before.switches, after.switches, lambda a, b: [f"{a} -> {b}"] if a != b else []),
@@ -146,14 +152,16 @@ def guarded(
     exact: bool = False,
     events: EventSink = ignore_events,
     on_damage: Callable[[], None] | None = None,
+    versions: bool = True,
+    classes: bool = True,
 ) -> Iterator[ModelState]:
-    """Repairs and then checks `modules` when the block ends, however it ends.
+    """Repairs and then checks `modules` when the block ends, however it ends; `versions`, `classes` as in `snapshot`.
 
     What had to be repaired is told by an event. When something still differs `on_damage` is called (so that the host
     loads afresh) and UserError("guard.changed") is raised; when the block itself raised, its error goes on and the
     difference is told by an event.
     """
-    before = snapshot(modules, exact)
+    before = snapshot(modules, exact, versions, classes)
     raised = True
     try:
         yield before
@@ -162,7 +170,7 @@ def guarded(
         repaired = repair(modules, before)
         if repaired:
             events(Log("guard.repaired", {"list": _shown(repaired)}, level="warning"))
-        changed = differences(before, snapshot(modules, exact))
+        changed = differences(before, snapshot(modules, exact, versions, classes))
         if changed and on_damage is not None:
             on_damage()
         if changed and raised:
@@ -180,6 +188,10 @@ def _walk(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, nn.Modul
     for part, root in modules.items():
         for name, owner in root.named_modules():
             yield part, name, owner
+
+
+def _class_forwards(owners: Iterable[nn.Module]) -> dict[type, Any]:
+    return {kind: kind.forward for owner in owners for kind in type(owner).__mro__[:-1] if "forward" in vars(kind)}
 
 
 def _tensor_state(tensor: Tensor, digest: str) -> TensorState:
@@ -247,7 +259,7 @@ def _compare(
             yield from (f"{what} {name}: {change}" for change in changes(before[name], after[name]))
 
 
-def _tensor_changes(before: TensorState, after: TensorState, exact: bool) -> list[str]:
+def _tensor_changes(before: TensorState, after: TensorState, versions: bool) -> list[str]:
     names = ("kind", "shape", "dtype", "device", "requires_grad", "has_grad")
     found = [
         f"{name} {getattr(before, name)} -> {getattr(after, name)}"
@@ -256,7 +268,7 @@ def _tensor_changes(before: TensorState, after: TensorState, exact: bool) -> lis
     ]
     if before.digest != after.digest:
         found.append("other content")
-    elif not exact and before.version != after.version:
+    elif versions and before.version != after.version:
         # The checksum could in principle miss a change; the counter cannot.
         found.append("was written to")
     return found

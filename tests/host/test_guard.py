@@ -97,6 +97,44 @@ def test_exact_looks_at_bits_only():
     assert differences(before, snapshot({"unet": model}, exact=True)) == []
 
 
+def test_without_versions_the_bits_alone_count():
+    model = _model()
+    before = snapshot({"unet": model}, versions=False)
+    model[1].weight.mul_(1.0)
+    assert differences(before, snapshot({"unet": model}, versions=False)) == []
+    _flip_one_bit(model)
+    assert differences(before, snapshot({"unet": model}, versions=False)) == ["tensor unet.1.weight: other content"]
+
+
+def test_without_classes_only_the_instances_forwards_count():
+    model = _model()
+    original = Inner.forward
+    before = snapshot({"unet": model}, classes=False)
+    try:
+        _set_class_forward(model)
+        assert differences(before, snapshot({"unet": model}, classes=False)) == []
+        _set_forward(model)
+        assert differences(before, snapshot({"unet": model}, classes=False))
+    finally:
+        Inner.forward = original
+
+
+@pytest.mark.parametrize("options", [{}, {"versions": False}, {"classes": False}])
+def test_guarded_compares_by_the_same_rules(options):
+    model, original, codes = _model(), Inner.forward, []
+    try:
+        with guarded({"unet": model}, events=lambda event: codes.append(event.code), **options):
+            model[1].weight.mul_(1.0)
+            _set_class_forward(model)
+    except UserError as error:
+        codes.append(error.values["list"])
+    finally:
+        Inner.forward = original
+    seen = " ".join(codes)
+    assert ("was written to" in seen) == options.get("versions", True)
+    assert ("forward was replaced" in seen) == options.get("classes", True)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.bool])
 @pytest.mark.parametrize("count", [1, 7, 8, 2**16 + 3, 2**17 + 8])
 def test_checksum_sees_one_number(dtype, count):
