@@ -1,4 +1,4 @@
-"""The command line: `demo`, `train`, `generate`, `info`, `serve`.
+"""The command line: `demo`, `train`, `generate`, `info`, `export`, `serve`.
 
 Each command is one function; what it needs is imported inside it, so that `--help` and `info` do not wait for torch
 and diffusers. Exit codes: 0 done, 1 an error of the program, 2 an error of the user, 130 stopped by Ctrl+C.
@@ -25,7 +25,7 @@ from lib_lora_train.files import atomic_path, write_text
 from lib_lora_train.flags import Parser, add_settings, kohya_summary, refuse_unknown
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.progress import Progress
-from lib_lora_train.serve import add_options, serve
+from lib_lora_train.serve import DEMO, DEMO_NAME, add_options, serve
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import Loaded, from_flat, load_settings, parse_resolution, validate
 from lib_lora_train.settings.values import parse_text
@@ -92,6 +92,10 @@ def make_parser() -> argparse.ArgumentParser:
     info = add("info", info_command)
     info.add_argument("file", type=Path, metavar="FILE")
     info.add_argument("--json", action="store_true", help=message("cli.json", language))
+
+    export = add("export", export_command)
+    export.add_argument("folder", metavar="FOLDER", help=message("cli.export_folder", language))
+    export.add_argument("file", type=Path, metavar="FILE", help=message("cli.export_file", language))
 
     add_options(add("serve", serve_command), language)
     return parser
@@ -170,6 +174,15 @@ def info_command(options: argparse.Namespace) -> int:
 
     described = asdict(describe_lora(options.file))
     print(json.dumps(described, ensure_ascii=False, indent=2) if options.json else as_lines(described))
+    return DONE
+
+
+def export_command(options: argparse.Namespace) -> int:
+    from lib_lora_train.host.export import export_single_file
+
+    folder = DEMO if options.folder == DEMO_NAME else Path(options.folder)
+    for path in export_single_file(folder, options.file.expanduser()):
+        print(path)
     return DONE
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "demo" / "checkpoint"
+DEMO_NAME = "demo"
 LOOPBACK = "127.0.0.1"
 PORT = 7861  # one beside the WebUI's
 FOLDERS = ("projects", "loras", "models", "checkpoints")
@@ -70,7 +71,7 @@ def serve(options: argparse.Namespace, language: str) -> None:
 
     paths = HostPaths(projects=folders["projects"], loras=folders["loras"], models=folders["models"])
     checkpoints = [folders["checkpoints"], *options.checkpoints]
-    host = EmbeddedHost(paths, folders=checkpoints, named={"demo": DEMO} if DEMO.is_dir() else {})
+    host = EmbeddedHost(paths, folders=checkpoints, named={DEMO_NAME: DEMO} if DEMO.is_dir() else {})
     studio = Studio(host, Registry(), paths.projects, exposure, language=options.language)
     hosts = sorted({*LOOPBACK_HOSTS, options.listen}) if exposure.local else None
     page = build_page(studio, ASSETS)

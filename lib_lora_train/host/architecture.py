@@ -1,4 +1,4 @@
-"""Sizes of an SD1.x model: read from the tensors of a single file, and written as the `.yaml` that goes beside one.
+"""Sizes of an SD1.x model, read from the tensors of a single file.
 
 Shapes tell nearly all. What they cannot tell (attention heads, groups of the normalisations, what is predicted) is
 Stable Diffusion 1.5's, unless a `.yaml` beside the file says otherwise.
@@ -17,6 +17,7 @@ from lib_lora_train.host import ldm_keys
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]
+OURS = "lora_train"  # the part of a `.yaml` that is not for the original's classes (`ldm_yaml.py`)
 _CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -57,7 +58,7 @@ def from_ldm(shapes: Shapes, options: Config, where: str) -> Architecture:
     text = model.text_encoder | _text_sizes(_part(shapes, ldm_keys.TEXT_PREFIX + "text_model."), where)
     unet_options = _mapping(params, "unet_config", "params")
     vae_options = _mapping(params, "first_stage_config", "params", "ddconfig")
-    text_options = _mapping(params, "cond_stage_config", "params")
+    text_options = _mapping(options, OURS)
     unet["attention_head_dim"] = _number(unet_options, "num_heads", unet["attention_head_dim"], where)
     unet["norm_num_groups"] = _number(unet_options, "norm_num_groups", unet["norm_num_groups"], where)
     vae["norm_num_groups"] = _number(vae_options, "norm_num_groups", vae["norm_num_groups"], where)
@@ -163,69 +164,3 @@ def _number(options: Config, name: str, otherwise: int, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError("host.yaml", f"{where}: {name}", reason=f"{value!r}")
     return value
-
-
-def to_yaml_options(model: Architecture) -> Config:
-    """The content of a `.yaml` in the form of the original v1-inference file. Inverse of `from_ldm`'s `options`.
-
-    `norm_num_groups` and `num_attention_heads` are ours and written only where the original's fixed 32 groups and
-    64-wide heads do not hold; programs that do not know them cannot load such a model.
-    """
-    unet, vae, text = model.unet, model.vae, model.text_encoder
-    attention = model.shape.unet_attention
-    unet_params: Config = {
-        "image_size": 32,  # unused by the model, but asked for by its constructor
-        "in_channels": unet["in_channels"],
-        "out_channels": unet["out_channels"],
-        "model_channels": unet["block_out_channels"][0],
-        "attention_resolutions": [2**level for level, attends in reversed(list(enumerate(attention))) if attends],
-        "num_res_blocks": unet["layers_per_block"],
-        "channel_mult": _multiples(unet["block_out_channels"]),
-        "num_heads": unet["attention_head_dim"],
-        "use_spatial_transformer": True,
-        "transformer_depth": 1,
-        "context_dim": unet["cross_attention_dim"],
-        "use_checkpoint": False,
-        "legacy": False,
-    }
-    ddconfig: Config = {
-        "double_z": True,
-        "z_channels": vae["latent_channels"],
-        "resolution": 256,
-        "in_channels": vae["in_channels"],
-        "out_ch": vae["out_channels"],
-        "ch": vae["block_out_channels"][0],
-        "ch_mult": _multiples(vae["block_out_channels"]),
-        "num_res_blocks": vae["layers_per_block"],
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    }
-    for params, config in ((unet_params, unet), (ddconfig, vae)):
-        if config["norm_num_groups"] != 32:
-            params["norm_num_groups"] = config["norm_num_groups"]
-    text_config: Config = {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"}
-    if text["num_attention_heads"] != max(1, text["hidden_size"] // 64):
-        text_config["params"] = {"num_attention_heads": text["num_attention_heads"]}
-    params: Config = {
-        "linear_start": model.scheduler["beta_start"],
-        "linear_end": model.scheduler["beta_end"],
-        "timesteps": model.scheduler["num_train_timesteps"],
-        "scale_factor": vae["scaling_factor"],
-        "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": unet_params},
-        "first_stage_config": {
-            "target": "ldm.models.autoencoder.AutoencoderKL",
-            "params": {
-                "embed_dim": vae["latent_channels"],
-                "ddconfig": ddconfig,
-                "lossconfig": {"target": "torch.nn.Identity"},
-            },
-        },
-        "cond_stage_config": text_config,
-    }
-    if model.scheduler["prediction_type"] == "v_prediction":
-        params["parameterization"] = "v"
-    return {"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": params}}
-
-
-def _multiples(channels: list[int]) -> list[int | float]:
-    return [size // channels[0] if size % channels[0] == 0 else size / channels[0] for size in channels]

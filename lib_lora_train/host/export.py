@@ -8,36 +8,55 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_lora_train.files import atomic_path, write_bytes, write_text
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import atomic_path, write_bytes, write_json, write_text
 from lib_lora_train.host import ldm_keys
-from lib_lora_train.host.architecture import to_yaml_options
+from lib_lora_train.host.hints import hints_path
+from lib_lora_train.host.ldm_yaml import to_yaml_options
 from lib_lora_train.host.loading import Description, describe
-from lib_lora_train.host.tokens import CLIP_VOCABULARY
+from lib_lora_train.host.tokens import CHUNK, CLIP_VOCABULARY
 from lib_lora_train.host.weights import open_weights
+
+_VOCABULARY = ("vocab.json", "merges.txt")
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_MARKS = {"bos_token": _START, "eos_token": _END, "unk_token": _END, "pad_token": _END}
 
 
 def export_single_file(folder: Path, path: Path) -> list[Path]:
     """Writes `path` (.safetensors) with the folder's weights in their own dtype, and its `.yaml`; SD1.x only.
 
-    A vocabulary that is not CLIP's cannot stand in the file; it goes to `<name>.tokenizer/` beside it, where
-    `loading.describe` finds it. Returns all files that were written. Raises UserError as `loading.describe`, and
-    UserError("file.write").
+    What cannot stand in the file lies beside it: training hints, and for a vocabulary that is not CLIP's the folder
+    `<name>.tokenizer/`, which the `.yaml` names by its whole path, for the WebUI. Returns all files that were written.
+    Raises UserError as `loading.describe`, "export.suffix", "export.exists" and "file.write".
     """
     import yaml
 
+    if path.suffix.lower() != ".safetensors":
+        raise UserError("export.suffix", path.name)
+    if path.exists():
+        raise UserError("export.exists", path.name)
     description = describe(folder)
     tensors = ldm_tensors(description)
-    with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary), {"format": "pt"})
+    own_text = description.architecture.text_encoder["vocab_size"] != CLIP_VOCABULARY
+    text_folder = path.with_suffix(".tokenizer") if own_text else None
+    written = _write_text_parts(description, text_folder) if text_folder is not None else []
+    if hints_path(folder).is_file():
+        write_bytes(hints_path(path), hints_path(folder).read_bytes())
+        written.append(hints_path(path))
     options = path.with_suffix(".yaml")
-    write_text(options, yaml.safe_dump(to_yaml_options(description.architecture), sort_keys=False))
-    written = [path, options]
-    if description.architecture.text_encoder["vocab_size"] != CLIP_VOCABULARY:
-        for name in ("vocab.json", "merges.txt"):
-            target = path.with_suffix(".tokenizer") / name
-            write_bytes(target, (description.tokenizers[0] / name).read_bytes())
-            written.append(target)
-    return written
+    write_text(options, yaml.safe_dump(to_yaml_options(description.architecture, text_folder), sort_keys=False))
+    with atomic_path(path) as temporary:  # last: whoever sees it finds all the rest
+        save_file(tensors, str(temporary), {"format": "pt"})
+    return [path, options, *written]
+
+
+def _write_text_parts(description: Description, folder: Path) -> list[Path]:
+    """Vocabulary and config as transformers reads them from a folder; returns what was written."""
+    for name in _VOCABULARY:
+        write_bytes(folder / name, (description.tokenizers[0] / name).read_bytes())
+    write_json(folder / "tokenizer_config.json", {"model_max_length": CHUNK + 2, **_MARKS})
+    write_json(folder / "config.json", {"model_type": "clip_text_model", **description.architecture.text_encoder})
+    return [folder / name for name in (*_VOCABULARY, "tokenizer_config.json", "config.json")]
 
 
 def ldm_tensors(description: Description) -> dict[str, Tensor]:

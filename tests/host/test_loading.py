@@ -15,9 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host import tokens, weights
-from lib_lora_train.host.architecture import from_ldm, to_yaml_options
+from lib_lora_train.host.architecture import from_ldm, standard
 from lib_lora_train.host.export import export_single_file
+from lib_lora_train.host.facts import read_facts
+from lib_lora_train.host.ldm_yaml import to_yaml_options
 from lib_lora_train.host.loading import alphas_cumprod, describe, load, with_hash
+from lib_lora_train.serve import DEMO
 from tests.helpers.full_size import write_made_up_vocabulary
 from tests.helpers.tiny import byte_symbols, write_tiny_checkpoint
 
@@ -157,7 +160,30 @@ def test_yaml_says_what_shapes_cannot(tmp_path, layers):
 def test_yaml_of_yaml_is_the_same(single_file):
     options = yaml.safe_load(single_file.with_suffix(".yaml").read_text(encoding="utf-8"))
     shapes = weights.read_shapes(single_file)
-    assert to_yaml_options(from_ldm(shapes, options, "x")) == options
+    assert to_yaml_options(from_ldm(shapes, options, "x"), single_file.with_suffix(".tokenizer")) == options
+
+
+def test_classes_of_the_original_wherever_they_can_be_built(single_file):
+    """The WebUI makes its model from the classes that are named."""
+    narrow = yaml.safe_load(single_file.with_suffix(".yaml").read_text(encoding="utf-8"))["model"]["params"]
+    assert narrow["unet_config"]["target"].startswith("lib_lora_train.")
+    usual = to_yaml_options(standard())["model"]["params"]
+    targets = [usual[f"{part}_config"]["target"] for part in ("unet", "first_stage", "cond_stage")]
+    assert all(target.startswith("ldm.") for target in targets) and "params" not in usual["cond_stage_config"]
+
+
+def test_what_lies_beside_a_single_file(tmp_path):
+    written = export_single_file(DEMO, tmp_path / "demo.safetensors")
+    assert {path.name for path in written} == {
+        "demo.safetensors", "demo.yaml", "vocab.json", "merges.txt", "tokenizer_config.json", "config.json",
+        "demo.training_hints.json",
+    }  # fmt: skip
+    facts = read_facts(tmp_path / "demo.safetensors")
+    assert facts.hints == read_facts(DEMO).hints and facts.parameters == read_facts(DEMO).parameters
+    for name, code in (("demo.safetensors", "export.exists"), ("demo.ckpt", "export.suffix")):
+        with pytest.raises(UserError) as caught:
+            export_single_file(DEMO, tmp_path / name)
+        assert caught.value.code == code
 
 
 def test_unusual_sizes_need_the_yaml(copied):
