@@ -121,18 +121,28 @@ def _fetched(download: Callable[..., str], local_files_only: bool) -> Path:
     return paths[0].parent
 
 
-def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], max_tokens: int) -> Tensor:
+def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str], max_tokens: int, pad: int | None = None) -> Tensor:
     """Token numbers in chunks as kohya's trainer makes them: (prompts, chunks, 77) int64.
 
     `max_tokens` is a multiple of 75. A longer caption is cut; it is not split at commas. Every chunk stands between
-    the start mark and an end mark, and unused places hold the end mark.
+    the start mark and an end mark, and unused places hold the end mark. OpenCLIP's towers have another `pad`, which
+    fills all places behind the first end mark; of several chunks each then has its first end mark of its own.
     """
-    encoded = tokenizer(
-        list(prompts), padding="max_length", truncation=True, max_length=max_tokens + 2, return_tensors="pt"
-    ).input_ids
-    start, end = encoded[:, :1], encoded[:, -1:]
-    chunks = [torch.cat([start, part, end], dim=1) for part in encoded[:, 1:-1].split(CHUNK, dim=1)]
-    return torch.stack(chunks, dim=1)
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    fill = end if pad is None else pad
+    found = tokenizer(list(prompts), add_special_tokens=False, truncation=True, max_length=max_tokens).input_ids
+    rows = []
+    for ids in found:
+        row = [*ids, end, *[fill] * max_tokens][: max_tokens + 1]
+        parts = [[start, *row[place : place + CHUNK], row[-1]] for place in range(0, max_tokens, CHUNK)]
+        if fill != end and len(parts) > 1:
+            for part in parts:
+                if part[-2] not in (end, fill):
+                    part[-1] = end
+                if part[1] == fill:
+                    part[1] = end
+        rows.append(parts)
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def join_chunks(states: Tensor) -> Tensor:
