@@ -1,0 +1,136 @@
+"""The WebUI's own LoRA loader, as far as training needs it.
+
+The loader is an extension: it can be switched off, and "Reload UI" registers it anew. So nothing of it is kept here;
+it is looked up at every use. It merges the LoRAs of a prompt into the weights, keeps a copy of every layer from
+before the first merge, and leaves everything merged until a later prompt asks for something else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from modules import cache, extra_networks
+from torch import nn
+
+_NEEDED = (
+    "available_network_aliases",
+    "available_network_hash_lookup",
+    "available_networks",
+    "list_available_networks",
+    "load_networks",
+    "loaded_networks",
+    "network",
+    "network_apply_weights",
+    "networks_in_memory",
+)
+_CACHES = ("safetensors-metadata", "hashes-addnet", "hashes")  # where the WebUI remembers files by name
+
+
+class LoraExtension:
+    """The loader, whether it is there or not."""
+
+    @property
+    def active(self) -> bool:
+        """Whether `<lora:name:weight>` in a prompt does anything now."""
+        return _loader() is not None and "lora" in extra_networks.extra_network_registry
+
+    def unmerge(self, sd_model: nn.Module) -> None:
+        """Takes off what earlier prompts have merged into `sd_model`: every layer gets its own bits back.
+
+        It is what the loader itself does at the layers' next forward after a prompt without LoRAs, but for all layers
+        now, also for those that nothing calls, and where the option `lora_functional` leaves them merged. The copies
+        stay, and the next prompt merges as before. Does nothing when nothing is merged.
+        """
+        loader = _loader()
+        if loader is None:
+            return
+        if loader.loaded_networks:
+            loader.load_networks([])  # also takes away the embeddings that came inside a file
+        with torch.no_grad():  # the loader writes in place, which torch refuses on weights that want a gradient
+            for module in sd_model.modules():
+                if vars(module).get("network_current_names"):
+                    loader.network_apply_weights(module)
+
+    @contextmanager
+    def registered(self, files: Mapping[str, Path]) -> Iterator[RegisteredLoras]:
+        """Inside the block `<lora:name:weight>` finds the .safetensors files under their names here.
+
+        The files may lie anywhere and must stay until the block ends. Names must be ones that nobody else uses.
+        Afterwards the loader, its cards and the WebUI's caches on disk know nothing of them; what is merged stays, for
+        `unmerge`. Raises RuntimeError when the loader is not there.
+        """
+        loader = _loader()
+        if loader is None:
+            raise RuntimeError("the WebUI's LoRA extension is not there")
+        hashes = dict(loader.available_network_hash_lookup)
+        registered = RegisteredLoras(loader)
+        try:
+            for name, path in files.items():
+                registered.add(name, path)
+            yield registered
+        finally:
+            registered.remove(hashes)
+            for section in _CACHES:
+                known = cache.cache(section)
+                for name in files:
+                    known.pop(f"lora/{name}", None)
+
+    def refresh(self) -> None:
+        """New files in the LoRA folder can be used in prompts and get a card at once."""
+        loader = _loader()
+        if loader is not None:
+            loader.list_available_networks()
+
+
+class RegisteredLoras:
+    """Files that the loader knows under names of ours for a while."""
+
+    def __init__(self, loader: ModuleType) -> None:
+        self._loader = loader
+        self._entries: dict[str, Any] = {}
+
+    def add(self, name: str, path: Path) -> None:
+        self._entries[name] = self._loader.network.NetworkOnDisk(name, str(path))
+
+    def load(self, name: str, weight: float) -> int:
+        """Reads the file, so that the next prompt with its tag merges it. Returns the number of layers it fits.
+
+        0 when it fits none or cannot be read: the WebUI prints why, and would draw without it. To be called before
+        every picture: a "Refresh" of the cards forgets every file outside the LoRA folder, but not one that is loaded.
+        """
+        entry = self._entries[name]
+        for known in (self._loader.available_networks, self._loader.available_network_aliases):
+            known[name] = entry
+        self._loader.load_networks([name], [weight], [weight], [None])
+        return sum(len(loaded.modules) for loaded in self._loader.loaded_networks if loaded.name == name)
+
+    def remove(self, hashes: Mapping[str, Any]) -> None:
+        """Takes the entries out again. `hashes` is the loader's lookup by hash from before they were added."""
+        loader = self._loader
+        for name in self._entries:
+            loader.available_networks.pop(name, None)
+            loader.available_network_aliases.pop(name, None)
+            loader.networks_in_memory.pop(name, None)
+        ours = [id(entry) for entry in self._entries.values()]
+        lookup = loader.available_network_hash_lookup
+        for key in [key for key, entry in list(lookup.items()) if id(entry) in ours]:
+            if key in hashes:
+                lookup[key] = hashes[key]  # a file of the user's with the same content
+            else:
+                del lookup[key]
+
+
+def _loader() -> ModuleType | None:
+    """The module `networks` that `<lora:...>` goes to. Other extensions have modules of that name too."""
+    handler = extra_networks.extra_network_registry.get("lora")
+    owner = sys.modules.get(type(handler).__module__)
+    for module in (getattr(owner, "networks", None), sys.modules.get("networks")):
+        if isinstance(module, ModuleType) and all(hasattr(module, name) for name in _NEEDED):
+            return module
+    return None
