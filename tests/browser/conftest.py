@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.helpers.browsers import chromium
 from tests.helpers.serving import Server
 
 if TYPE_CHECKING:
@@ -17,23 +16,11 @@ if TYPE_CHECKING:
 
     from tests.helpers.tab import Tab
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-TIDY = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # as a container needs it
-
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium, for all tests of this folder; closed after them, as its event loop is in the way of others."""
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    required = "browser" in os.environ.get("LORA_TRAIN_REQUIRE", "").split(",")
-    if path is None:
-        (pytest.fail if required else pytest.skip)("needs Chromium: apt install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=TIDY)
-        yield browser
-        browser.close()
+    yield from chromium()
 
 
 @pytest.fixture(scope="package")
