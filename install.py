@@ -1,7 +1,8 @@
 """The WebUI runs this at every start, with its own Python: adds what is missing, upgrades nothing.
 
 Every version that is installed is handed to pip as a constraint, so that it either finds a release that fits what
-is there or gives up. A start without a network goes on without the addition.
+is there or gives up. A start without a network goes on without the addition. The WebUI runs no such file when it is
+started with --skip-install; where that stands in COMMANDLINE_ARGS, another program that runs it is heeded too.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ def install(requirements: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "installed.txt"
         constraints.write_text("\n".join(installed_versions()) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--prefer-binary", "-c", str(constraints), *requirements]
+        command = [sys.executable, "-m", "pip", "install", "--prefer-binary", "--disable-pip-version-check"]
+        command += ["--retries", "1", "-c", str(constraints), *requirements]  # without a network, five take long
         if os.environ.get("INDEX_URL"):
             command += ["--index-url", os.environ["INDEX_URL"]]
         return subprocess.run(command, check=False).returncode == 0
 
 
 def main() -> None:
+    if "--skip-install" in os.environ.get("COMMANDLINE_ARGS", "").split():
+        return
     wanted = missing()
     if wanted and not install(wanted):
         print(f"LoRA Train: {', '.join(wanted)} could not be installed; what needs it will say so.")

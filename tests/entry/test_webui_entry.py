@@ -89,6 +89,12 @@ def test_constraints_can_be_read_by_pip(tmp_path: Path) -> None:
     assert done.returncode == 0 and "already satisfied" in done.stdout, done.stderr
 
 
+def test_skip_install_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMANDLINE_ARGS", "--api --skip-install")
+    monkeypatch.setattr(install, "missing", lambda: pytest.fail("it looked"))
+    install.main()
+
+
 def test_a_start_without_network_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(install, "missing", lambda: ["onnxruntime"])
     monkeypatch.setattr(install, "install", lambda requirements: False)
@@ -100,21 +106,48 @@ def test_preload_needs_nothing_but_argparse() -> None:
     parser = argparse.ArgumentParser()
     preload.preload(parser)
     options = vars(parser.parse_args([]))
-    assert options == {"lora_train_dir": None, "lora_train_offline": False}
+    assert options == {"lora_train_dir": None, "lora_train_offline": False, "lora_train_open_rest": False}
+
+
+# Whatever is imported of a WebUI is there, and does nothing; `load` tells what the extension asks to be called for.
+STAND_IN = """
+import importlib.abc, importlib.machinery, importlib.util, sys, types
+from unittest.mock import MagicMock
+class Anything(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        setattr(self, name, MagicMock(name=f"{self.__name__}.{name}"))
+        return vars(self)[name]
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "modules":
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+    def create_module(self, spec):
+        return Anything(spec.name)
+    def exec_module(self, module):
+        pass
+sys.meta_path.insert(0, Finder())
+folder = sys.argv[1]
+def load():
+    from modules import script_callbacks
+    sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location("lora_train", folder + "/scripts/lora_train.py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    sys.path.remove(folder)
+    return {name for name, _, _ in script_callbacks.method_calls}
+"""
 
 
 def test_the_script_loads_as_the_webui_loads_it(tmp_path: Path) -> None:
-    """With the extension's folder on sys.path and another working directory; it imports nothing heavy."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import importlib.util as u\n"
-        "spec = u.spec_from_file_location('lora_train', sys.argv[1] + '/scripts/lora_train.py')\n"
-        "spec.loader.exec_module(u.module_from_spec(spec))\n"
-        "print('lib_lora_train' in sys.modules, 'torch' in sys.modules)\n"
-    )
+    """With the extension's folder on sys.path only now, and another working directory; it imports nothing heavy."""
+    code = f"{STAND_IN}\nprint(*sorted(load()), 'torch' in sys.modules, 'gradio' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["True", "False"]
+    words = done.stdout.split()
+    assert {"on_app_started", "on_script_unloaded", "on_ui_settings", "on_ui_tabs"} <= set(words)
+    assert words[-2:] == ["False", "False"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")
