@@ -1,6 +1,7 @@
 """The core under the library versions of a WebUI.
 
-`LORA_TRAIN_WEBUI_PYTHON` names the Python of one (it needs pytest and hypothesis besides); without it this is skipped.
+`LORA_TRAIN_WEBUI_PYTHON` names the Python of one; without it this is skipped. pytest and hypothesis, which it hardly
+has, go to a folder of their own: nothing is installed beside the WebUI's packages.
 """
 
 import os
@@ -21,8 +22,18 @@ CORE = (
 )  # fmt: skip
 
 
+TOOLS = ("pytest", "hypothesis", "-c", str(ROOT / "constraints" / "a1111.txt"))
+
+
 @pytest.mark.skipif(not PYTHON, reason="LORA_TRAIN_WEBUI_PYTHON names no WebUI's Python")
-def test_the_core_passes_under_the_webuis_libraries():
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_the_core_passes_under_the_webuis_libraries(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tools), *TOOLS]
+    subprocess.run(pip, check=True)
+    # Ours last: what the WebUI has comes first.
+    run = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    code = f"import sys; sys.path.append({str(tools)!r}); {run}"
+    command = [PYTHON, "-c", code, "-q", "-p", "no:cacheprovider", *CORE]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
