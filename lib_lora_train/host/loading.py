@@ -87,7 +87,7 @@ def _describe_file(path: Path) -> Description:
         renamed = {_with_text_model(key): shape for key, shape in shapes.items()}
     else:
         renamed = shapes
-    model = from_ldm(renamed, _read_yaml(path.with_suffix(".yaml")), path.name)
+    model = from_ldm(renamed, read_yaml(path.with_suffix(".yaml")), path.name)
     layout = model.shape
     tables = {
         "unet": (ldm_keys.UNET_PREFIX, ldm_keys.unet_modules(layout.unet_layers, layout.unet_attention)),
@@ -125,7 +125,8 @@ def _refuse_foreign(shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
         raise UserError("host.not_checkpoint", where)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The description beside a single file; empty when there is none. Raises UserError("host.yaml")."""
     if not path.is_file():
         return {}
     import yaml

@@ -51,16 +51,22 @@ class PlanModel:
 def own_sizes(
     family: str, unet: Mapping[str, Any], text: Mapping[str, Any], parameters: Mapping[str, int]
 ) -> Family | None:
-    """An SD 1.x checkpoint's sizes from its configs and its numbers of parameters by part; None where they are those of
-    its family, which for the other families they always are."""
-    usual, shape = FAMILIES[family], UNetShape.from_config(unet)
-    if shape == usual.unet or family != "sd1":
+    """A checkpoint's sizes from its configs and its numbers of parameters by part; None where they are those of its
+    family. SDXL's second text encoder stands in `text` under `text_encoder_2`."""
+    shape = UNetShape.from_config(unet)
+    if shape == FAMILIES[family].unet:
         return None
-    kept = 20 if text.get("hidden_act") == "quick_gelu" else 16
+    encoders = [text, *([text["text_encoder_2"]] if "text_encoder_2" in text else [])]
     return Family(
         shape,
         parameters["unet"],
         parameters["text_encoder"],
         parameters["vae"],
-        ((int(text["num_hidden_layers"]), int(text["hidden_size"]), kept),),
+        tuple(_text_size(encoder) for encoder in encoders),
     )
+
+
+def _text_size(encoder: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Layers, width, and how often its width a layer keeps per token; see `memory.Family`."""
+    kept = 20 if encoder.get("hidden_act") == "quick_gelu" else 16
+    return int(encoder["num_hidden_layers"]), int(encoder["hidden_size"]), kept

@@ -66,3 +66,27 @@ def _levels(shapes: Shapes) -> list[list[tuple[int, int]]]:
 def _depth(shapes: Shapes, block: str) -> int:
     found = (_LAYER.match(name[len(block) :]) for name in shapes if name.startswith(f"{block}."))
     return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def text_config(shapes: Shapes) -> dict[str, Any] | None:
+    """Sizes of a text encoder under transformers' names, None when it is neither CLIP nor OpenCLIP.
+
+    `shapes` are named from the encoder on (`transformer.text_model...` or `model.transformer...`).
+    """
+    for prefix, layers, kind in (
+        ("transformer.text_model.", "encoder.layers.{}.mlp.fc1.weight", "quick_gelu"),
+        ("transformer.", "encoder.layers.{}.mlp.fc1.weight", "quick_gelu"),
+        ("model.", "transformer.resblocks.{}.mlp.c_fc.weight", "gelu"),
+    ):
+        count = 0
+        while prefix + layers.format(count) in shapes:
+            count += 1
+        if count:
+            wide, width = shapes[prefix + layers.format(0)]
+            return {
+                "hidden_size": width,
+                "intermediate_size": wide,
+                "num_hidden_layers": count,
+                "hidden_act": kind,
+            }
+    return None
