@@ -51,6 +51,11 @@ class Caption(BaseModel, extra="forbid"):
     version: StrictStr
 
 
+class Prompt(BaseModel, extra="forbid"):
+    prompt: StrictStr
+    trigger_word: StrictStr = ""
+
+
 class Pictures(BaseModel, extra="forbid"):
     pictures: list[StrictStr]
 

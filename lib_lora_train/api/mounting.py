@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 
-from lib_lora_train.api import jobs, pages, pictures, presets, projects, runs, uploads
+from lib_lora_train.api import captions, jobs, pages, pictures, presets, projects, runs, uploads
 from lib_lora_train.api.gate import Gate, SessionUser
 from lib_lora_train.api.policies import Body, Policy, policy
 from lib_lora_train.api.route import guarded_by
@@ -25,6 +25,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *projects.ROUTES,
     *pictures.ROUTES,
     *uploads.ROUTES,
+    *captions.ROUTES,
     *runs.ROUTES,
     *jobs.ROUTES,
     *presets.ROUTES,

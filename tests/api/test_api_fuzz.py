@@ -34,7 +34,7 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
 }
 FILES = st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), encoded(gradient(16, 16), "PNG"), encoded(gradient(17, 16), "JPEG"), b"GIF89a", b"zuna, girl", b"\xff\xfe\x00"])  # fmt: skip
 NAMES = st.sampled_from(["x.png", "y.JPG", "x.txt", "z.caption", "all.zip", "a.tar.gz", "noend", ".png", "x.png.zip"])
-GROUPS = ("session", "projects", "concepts", "pictures", "trash", "files", "runs", "run", "jobs", "presets")
+GROUPS = ("session", "projects", "concepts", "pictures", "trash", "files", "runs", "run", "jobs", "presets", "captions")
 
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -85,7 +85,7 @@ def operations(server: Server, group: str) -> list[Operation]:
 def group_of(path: str) -> str:
     parts = path.split("/")[1:]
     if parts[0] != "projects":
-        return {"jobs": "jobs", "live": "jobs", "presets": "presets"}.get(parts[0], "session")
+        return {"jobs": "jobs", "live": "jobs", "presets": "presets", "captions": "captions"}.get(parts[0], "session")
     if len(parts) <= 2:
         return "projects"
     kind = parts[2]
@@ -105,7 +105,7 @@ def body_fields(server: Server, told: dict[str, Any]) -> dict[str, str]:
 def test_every_operation_is_in_a_group(server: Server) -> None:
     paths = [path for path in server.app.openapi()["paths"] if path.startswith(PREFIX)]
     assert {group_of(path.removeprefix(PREFIX)) for path in paths} == set(GROUPS)
-    assert sum(len(operations(server, group)) for group in GROUPS) == 52
+    assert sum(len(operations(server, group)) for group in GROUPS) == 54
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -135,7 +135,7 @@ def test_nothing_breaks(server: Server, known: dict[str, str], group: str) -> No
             elif mostly():
                 query[name] = data.draw(NAMES) if name == "name" and mostly() else value
         headers, content = {}, None
-        if template.endswith("/files"):
+        if template.endswith(("/files", "/from-picture")):
             headers, content = {"content-type": "application/octet-stream"}, data.draw(FILES | st.binary(max_size=200))
         elif method in ("POST", "PUT", "PATCH"):
             body: Any = {}

@@ -146,6 +146,8 @@ DECLARED = {
     ("POST", "/projects/{project_id}/files"): "write",
     ("POST", "/projects/{project_id}/import"): "folders",
     ("GET", "/projects/{project_id}/dataset.zip"): "read",
+    ("POST", "/captions/from-picture"): "write",
+    ("POST", "/captions/from-prompt"): "write",
     ("POST", "/projects/{project_id}/plan"): "write",
     ("GET", "/projects/{project_id}/settings"): "read",
     ("GET", "/projects/{project_id}/runs"): "read",
