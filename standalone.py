@@ -33,6 +33,7 @@ USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
   serve            the page in a browser
   test [...]       run the tests; arguments go to pytest
   test --gradio 3 [...]   run those of the page and the routes with the WebUI's version of gradio
+                   Those in tests/webui need a WebUI: its folder in LORA_TRAIN_WEBUI, its python in LORA_TRAIN_WEBUI_PYTHON
 
   --torch-index URL   where torch is installed from, such as https://download.pytorch.org/whl/rocm6.4
   COMMAND --help      all options of a command

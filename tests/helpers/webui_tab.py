@@ -48,6 +48,13 @@ class WebuiTab(Tab):
         """The WebUI's own progress bar within our tab."""
         return self.page.locator("#tab_lora_train .progressDiv")
 
+    def bar_percent(self) -> int:
+        """What the bar has filled; 0 where there is none."""
+        found = self.page.evaluate(
+            "() => document.querySelector('#tab_lora_train .progressDiv .progress')?.style.width"
+        )
+        return round(float((found or "0").removesuffix("%")))
+
     def lora_cards(self) -> list[str]:
         """Names on the cards of txt2img's Lora page, after its Refresh."""
         self.show("txt2img")

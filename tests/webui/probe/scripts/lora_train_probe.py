@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from safetensors import safe_open
 
 _ROOT = Path(__file__).resolve().parents[4]
 _INSIDE = _ROOT / "tests" / "webui" / "inside"
+_KEPT = "lora_train_probe_kept"
 TRAINER = "lib_lora_train.train.trainer"
 # Moments of a run, as the function of ours that is entered then.
 PLACES = {
@@ -31,7 +33,7 @@ PLACES = {
     "backward": (TRAINER, "sample_losses"),  # between forward and backward, with a graph alive
     "save": (TRAINER, "save_lora"),
     "sample": (TRAINER, "draw_samples"),
-    "sampling": (__name__, "denoise_step"),  # within the WebUI's own sampler
+    "sampling": (_KEPT, "denoise_step"),  # within the WebUI's own sampler
 }
 ERRORS = {
     "RuntimeError": RuntimeError,
@@ -58,7 +60,7 @@ class _Armed:
         self.caught = threading.Event()
         self.released = threading.Event()
         module, path = PLACES[trap.where]
-        owner: Any = importlib.import_module(module) if module != __name__ else _here
+        owner: Any = importlib.import_module(module)
         *parents, self.name = path.split(".")
         for parent in parents:
             owner = getattr(owner, parent)
@@ -85,15 +87,17 @@ class _Armed:
         self.released.set()
 
 
-class _Here:
-    """Entered with every step of the WebUI's sampler."""
+def _kept() -> Any:
+    """What outlives "Reload UI", which runs this script anew: the traps, and a function that the WebUI's sampler enters
+    with each step."""
+    if _KEPT not in sys.modules:
+        sys.modules[_KEPT] = ModuleType(_KEPT)
+        sys.modules[_KEPT].traps = []
+        sys.modules[_KEPT].denoise_step = lambda: None
+    return sys.modules[_KEPT]
 
-    def __init__(self) -> None:
-        self.denoise_step = lambda: None
 
-
-_here = _Here()
-_traps: list[_Armed] = []
+_traps: list[_Armed] = _kept().traps
 
 
 def _arm(trap: Trap) -> dict[str, Any]:
@@ -243,4 +247,4 @@ def _on_app_started(_demo: Any, app: FastAPI) -> None:
 
 
 script_callbacks.on_app_started(_on_app_started)
-script_callbacks.on_cfg_denoiser(lambda _params: _here.denoise_step())
+script_callbacks.on_cfg_denoiser(lambda _params: _kept().denoise_step())
