@@ -72,7 +72,7 @@ def borrowed(request: BorrowRequest, exact: bool, events: EventSink) -> Iterator
     """The checkpoint of the request, ready for training; the WebUI's queue lock must be held.
 
     Raises UserError: what `refusals` and `checkpoints` say, `WebuiModel`'s own, "guard.changed" when the model is not
-    as it was (it is then read from its file again), and "webui.unloaded" from whatever uses the model.
+    as it was (it is then read from its file again), and "host.unloaded" from whatever uses the model.
     """
     check_flags()
     entry = find(request.checkpoint)

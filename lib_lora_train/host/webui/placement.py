@@ -46,7 +46,7 @@ class Placement:
     def use(self, part: str) -> None:
         """The part lies on the device from now on.
 
-        Called before every step, so it looks at no tensor's content. Raises UserError("webui.unloaded") when somebody
+        Called before every step, so it looks at no tensor's content. Raises UserError("host.unloaded") when somebody
         has moved the part, and what `check` raises.
         """
         self._check()
@@ -54,7 +54,7 @@ class Placement:
             self._resting.discard(part)
             self._bring(part)
         elif self._marks[part].device.type != devices.device.type:
-            raise UserError("webui.unloaded")
+            raise UserError("host.unloaded")
 
     def rest(self, part: str) -> None:
         """The part is not needed for now, and leaves the device."""

@@ -30,9 +30,9 @@ class ModelWatch:
         self._own: dict[str, Callable[[Any], None]] = {}
 
     def check(self) -> None:
-        """Raises UserError("webui.unloaded") when the model was, or is to be, taken away. Costs next to nothing."""
+        """Raises UserError("host.unloaded") when the model was, or is to be, taken away. Costs next to nothing."""
         if self._asked.is_set() or self._sd_models.model_data.sd_model is not self.model:
-            raise UserError("webui.unloaded")
+            raise UserError("host.unloaded")
 
     def __enter__(self) -> ModelWatch:
         for name in (*_TAKE_AWAY, _BRING):
