@@ -17,7 +17,7 @@ from lib_lora_train.host.embedded_model import EmbeddedModel
 from lib_lora_train.host.infotext import infotext
 from lib_lora_train.host.sampling import draw_noise, sample, timesteps_for
 from lib_lora_train.host.tokens import CHUNK
-from lib_lora_train.network.modules import AdaptedForward, NetworkState
+from lib_lora_train.network.modules import NetworkState, attached_states
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.network.sites import Site
 
@@ -106,7 +106,7 @@ def _only(
 ) -> Iterator[None]:
     """The group's adapters on at its weight, without dropout, and all others off; as before afterwards."""
     with ExitStack() as stack:
-        for state in _states_on(sites):
+        for state in attached_states(site.module for site in sites):
             stack.callback(_set, state, state.multiplier, state.training)
             _set(state, 0.0, False)
         if group.lora is not None and group.weight != 0:
@@ -117,16 +117,6 @@ def _only(
             stack.callback(_set, network.state, network.state.multiplier, network.state.training)
             _set(network.state, group.weight, False)
         yield
-
-
-def _states_on(sites: Sequence[Site]) -> list[NetworkState]:
-    """The states of all networks that are attached now."""
-    found: dict[int, NetworkState] = {}
-    for site in sites:
-        forward = vars(site.module).get("forward")
-        if isinstance(forward, AdaptedForward):
-            found |= {id(adapter.state): adapter.state for adapter in forward.adapters}
-    return list(found.values())
 
 
 def _set(state: NetworkState, multiplier: float, training: bool) -> None:

@@ -121,14 +121,21 @@ def load_lora(path: Path) -> LoraFile:
     return LoraFile(path, tensors, metadata, sizes_of(tensors))
 
 
+def check_lora(path: Path) -> dict[str, dict]:
+    """The header of a LoRA file of any kind, by the names of its entries. Raises UserError as `describe_lora` does."""
+    header = _read_header(path)
+    names = [name for name in header if name != "__metadata__"]
+    if not any(name.startswith("lora_") and "." in name for name in names):
+        raise UserError("network.file_not_lora", path.name, name=next(iter(names), "-")[:120])
+    return header
+
+
 def describe_lora(path: Path) -> LoraDescription:
     """What is in a LoRA file of any kind. Raises UserError as `load_lora` does, but not for kinds it cannot train."""
-    header = _read_header(path)
+    header = check_lora(path)
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     metadata = header.get("__metadata__", {})
     kind = next((kind for mark, kind in _OTHER_KINDS if any(mark in name for name in entries)), "LoRA")
-    if not any(name.startswith("lora_") and "." in name for name in entries):
-        raise UserError("network.file_not_lora", path.name, name=next(iter(entries), "-")[:120])
     ranks: Counter[int] = Counter()
     modules: dict[str, set[str]] = {}
     for name, entry in entries.items():

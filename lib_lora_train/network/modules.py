@@ -7,7 +7,9 @@ instance's own dict is replaced, weights are never merged, and nothing is regist
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -137,9 +139,15 @@ class AdaptedForward:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.original = module.forward
         self.own = module.__dict__.get("forward")  # another extension may have put one there
         self.adapters: list[Adapter] = []
+
+    def original(self, *args: object, **kwargs: object) -> Any:
+        """The layer without adapters. Its class is asked at every call: hosts replace the class's `forward`, and put
+        it back while a run goes on; one that is kept here would then be called after its time."""
+        if self.own is not None:
+            return self.own(*args, **kwargs)
+        return type(self.module).forward(self.module, *args, **kwargs)
 
     def remove(self, adapter: Adapter) -> None:
         self.adapters.remove(adapter)
@@ -150,6 +158,16 @@ class AdaptedForward:
             del self.module.__dict__["forward"]
         else:
             self.module.__dict__["forward"] = self.own
+
+
+def attached_states(modules: Iterable[nn.Module]) -> list[NetworkState]:
+    """The states of all networks that have an adapter on one of `modules` now."""
+    found: dict[int, NetworkState] = {}
+    for module in modules:
+        forward = vars(module).get("forward")
+        if isinstance(forward, AdaptedForward):
+            found |= {id(adapter.state): adapter.state for adapter in forward.adapters}
+    return list(found.values())
 
 
 class LayerForward(AdaptedForward):

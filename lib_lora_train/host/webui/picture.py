@@ -1,0 +1,120 @@
+"""One picture by the WebUI's own pipeline."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from modules import devices, sd_samplers, shared
+from modules.processing import Processed, StableDiffusionProcessingTxt2Img, process_images
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from lib_lora_train.errors import UserError
+from lib_lora_train.host.base import GenerateRequest
+from lib_lora_train.host.webui.aliases import Alias
+from lib_lora_train.host.webui.kept import overridden
+
+_MOST_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, the text that reproduces it, and the pipeline's own remarks."""
+
+    image: Image
+    infotext: str
+    comments: tuple[str, ...]
+
+
+def check_request(sd_model: nn.Module, request: GenerateRequest) -> None:
+    """Raises UserError("host.size", "host.steps", "host.sampler", "host.clip_skip") for what cannot be drawn."""
+    for name in ("width", "height"):
+        if getattr(request, name) % 8 or not 8 <= getattr(request, name) <= 8192:
+            raise UserError("host.size", name, value=getattr(request, name))
+    if not 1 <= request.steps <= _MOST_STEPS:
+        raise UserError("host.steps", "steps", value=request.steps, most=_MOST_STEPS)
+    _sampler(request)
+    encoder = getattr(getattr(sd_model, "cond_stage_model", None), "wrapped", None)
+    if hasattr(encoder, "transformer"):  # the others read the same layer whatever is asked for
+        layers = len(encoder.transformer.text_model.encoder.layers)
+        if not 1 <= request.clip_skip <= layers:
+            raise UserError("host.clip_skip", "clip_skip", value=request.clip_skip, layers=layers)
+
+
+def draw_picture(sd_model: nn.Module, request: GenerateRequest, alias: Alias | None) -> Picture | None:
+    """None when somebody has cancelled it by the page's Interrupt or Skip.
+
+    Raises UserError("host.nan_picture"). To be called inside `asides.undisturbed`.
+    """
+    state = shared.state
+    state.interrupted = state.skipped = state.stopping_generation = False  # pressed before, meant something else
+    sampler, scheduler = _sampler(request)
+    processing = _Processing(
+        sd_model=sd_model,
+        prompt=request.prompt if alias is None else alias.in_prompt(request.prompt),
+        negative_prompt=request.negative_prompt,
+        seed=request.seed,
+        sampler_name=sampler,
+        scheduler=scheduler,
+        steps=request.steps,
+        cfg_scale=request.cfg_scale,
+        width=request.width,
+        height=request.height,
+        restore_faces=False,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+    )
+    # The encoded prompts of the last picture are kept by text and settings; adapters of ours are neither.
+    processing.cached_c, processing.cached_uc = [None, None], [None, None]
+    with closing(processing), overridden(shared.opts.data, {"CLIP_stop_at_last_layers": request.clip_skip}):
+        try:
+            result = process_images(processing)
+        except _Cancelled:
+            return None
+        except devices.NansException as error:
+            raise UserError("host.nan_picture", "NaN") from error
+        if not result.images:
+            return None
+        image, infotext = result.images[0], _infotext(processing, result, request, alias)
+    image.info["parameters"] = infotext
+    return Picture(image, infotext, tuple(processing.comments))
+
+
+class _Cancelled(Exception):  # noqa: N818 - not an error
+    """The sampling ended early."""
+
+
+class _Processing(StableDiffusionProcessingTxt2Img):
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:
+        """What was cut short is not decoded. The flags are read here: other handlers of the page clear them."""
+        latents = super().sample(*args, **kwargs)
+        if shared.state.interrupted or shared.state.skipped:
+            raise _Cancelled
+        return latents
+
+
+def _infotext(
+    processing: StableDiffusionProcessingTxt2Img, result: Processed, request: GenerateRequest, alias: Alias | None
+) -> str:
+    """The WebUI's own, with the name that the LoRA goes by."""
+    if alias is not None:
+        processing.all_prompts = result.all_prompts = [alias.in_infotext(request.prompt)]
+        hashes = alias.shown_hashes(getattr(processing, "lora_hashes", {}))
+        processing.extra_generation_params.pop("Lora hashes", None)
+        if hashes:
+            text = ", ".join(f"{name}: {value}" for name, value in hashes.items())
+            processing.extra_generation_params["Lora hashes"] = text
+    return result.infotext(processing, 0)
+
+
+def _sampler(request: GenerateRequest) -> tuple[str, str]:
+    """The WebUI's names of sampler and schedule, also from "DPM++ 2M Karras". Raises UserError("host.sampler")."""
+    asked = request.sampler.lower()
+    own = sd_samplers.samplers_map.get(asked, request.sampler)
+    name, schedule = sd_samplers.get_sampler_and_scheduler(own, "Automatic", convert_automatic=False)
+    if asked not in sd_samplers.samplers_map and asked != f"{name} {schedule}".lower():
+        known = ", ".join(sampler.name for sampler in sd_samplers.all_samplers)
+        raise UserError("host.sampler", "sampler", value=request.sampler, known=known)
+    return name, schedule
