@@ -84,6 +84,22 @@ class Drawn:
         return self.image.convert("RGB").tobytes()
 
 
+class ModelHash(dict[str, Any]):
+    """What `Webui.hash` gives: "tensors" and "flags" are digests, "checkpoint" a title, "details" a dict by name."""
+
+    def __repr__(self) -> str:
+        return f"<{self['checkpoint']}: {self['tensors'][:8]} {self['flags'][:8]}>"
+
+    def against(self, other: ModelHash) -> dict[str, Any]:
+        """Where this one differs: by name what is here, and what is there."""
+        mine, others = self["details"], other["details"]
+        return {
+            name: (mine.get(name), others.get(name))
+            for name in {**mine, **others}
+            if mine.get(name) != others.get(name)
+        }
+
+
 class Webui:
     """One WebUI with a data folder of its own, in which this repository and the probe are extensions."""
 
@@ -198,9 +214,12 @@ class Webui:
         """What is loaded, chosen and put on now, without any lock: `_state` in the probe."""
         return self.probe("GET", "state")
 
-    def hash(self) -> Any:
-        """Of every bit of the loaded model ("tensors") and of what hangs on it ("flags"), under the queue's lock."""
-        return self.probe("POST", "hash")
+    def hash(self) -> ModelHash:
+        """Of every bit of the loaded model ("tensors") and of what hangs on it ("flags"), under the queue's lock.
+
+        `assert webui.hash().against(before) == {}` says which parameter or module differs.
+        """
+        return ModelHash(self.probe("POST", "hash"))
 
     def fault(self, where: str, error: str = "RuntimeError", after: int = 1) -> None:
         """At the `after`-th entry into a moment from now on, `error` is raised there, once. Moments: `PLACES` in the
@@ -211,7 +230,7 @@ class Webui:
         """At the `after`-th entry into a moment from now on, the thread that enters is held until `release`."""
         self.probe("POST", "trap", {"where": where, "after": after})
 
-    def wait_held(self, seconds: float = 120) -> None:
+    def wait_held(self, seconds: float = 60) -> None:
         wait_for(lambda: self.state()["trap"], lambda traps: any(one["held"] for one in traps), seconds)
 
     def release(self) -> Any:

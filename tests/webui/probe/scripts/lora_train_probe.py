@@ -128,27 +128,31 @@ def _hash() -> dict[str, Any]:
     """Everything of the loaded model under the queue's lock: tensors bit by bit, flags, what is put on modules."""
     with call_queue.queue_lock:
         model = shared.sd_model
-        tensors, flags = hashlib.sha256(), []
-        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-        for name, value in named:
-            flags.append((name, str(value.dtype), str(value.device), list(value.shape), value.requires_grad))
-            flags.append((name, None if value.grad is None else "has a gradient"))
-            tensors.update(name.encode())
-            tensors.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        tensors, flags = {}, {}
+        for name, value in (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ):
+            bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            tensors[name] = hashlib.sha256(bits).hexdigest()
+            kind = [str(value.dtype), str(value.device), list(value.shape), value.requires_grad]
+            flags[name] = [*kind, "no gradient" if value.grad is None else "a gradient"]
         for name, module in model.named_modules(remove_duplicate=False):
             own = {
                 key: getattr(call, "__qualname__", repr(call)) for key, call in vars(module).items() if callable(call)
             }
-            own = {key: call for key, call in own.items() if not key.startswith("_") or key == "_forward"}
             hooks = [len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)]
-            flags.append((name, type(module).__qualname__, module.training, sorted(own.items()), hooks))
+            flags[f"{name} (module)"] = [type(module).__qualname__, module.training, sorted(own.items()), hooks]
         return {
-            "tensors": tensors.hexdigest(),
-            "flags": hashlib.sha256(repr(flags).encode()).hexdigest(),
-            "count": len(named),
+            "tensors": _digest(tensors),
+            "flags": _digest(flags),
             "checkpoint": model.sd_checkpoint_info.title,
-            "details": flags,
+            "details": {**flags, **{f"{name} (bits)": bits for name, bits in tensors.items()}},
         }
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(repr(sorted(value.items())).encode()).hexdigest()
 
 
 def _networks() -> Any:
