@@ -49,25 +49,18 @@ class Display:
         finally:
             self._running = False
             progress.finish_task(TASK)
-            self.clear_buttons()
+            _clear_buttons()
             shared.state.textinfo = None
             shared.state.end()
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
-        """Inside the block pictures are drawn: what was pressed before counts for none of them, nor afterwards."""
-        self.clear_buttons()
+        """Inside the block pictures are drawn: Interrupt and Skip count there only, and for what is drawn then."""
+        _clear_buttons()
         try:
             yield
         finally:
-            self.clear_buttons()
-            # Else the bar would go on decoding the last latents, with a VAE that is about to leave the device.
-            shared.state.current_latent = None
-            shared.state.sampling_step = shared.state.sampling_steps = 0
-
-    def clear_buttons(self) -> None:
-        """Interrupt and Skip were not meant for what comes next."""
-        shared.state.interrupted = shared.state.skipped = shared.state.stopping_generation = False
+            _clear_buttons()
 
     def tell(self, event: Event) -> None:
         """Shows an event of the running job."""
@@ -91,6 +84,10 @@ class Display:
     def _set(self, done: int, total: int, text: str) -> None:
         state = shared.state
         state.job, state.job_no, state.job_count, state.textinfo = JOB, done, total or _UNKNOWN, text
+
+
+def _clear_buttons() -> None:
+    shared.state.interrupted = shared.state.skipped = shared.state.stopping_generation = False
 
 
 def _text(code: str, done: int, total: int, loss: float) -> str:

@@ -12,6 +12,7 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, Generated, GenerateRequest
 from lib_lora_train.host.webui import checkpoints
 from lib_lora_train.host.webui.borrowing import Borrowing, borrowed
+from lib_lora_train.host.webui.drawing import draw
 from lib_lora_train.host.webui.model import WebuiModel
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.signals import Commands, EventSink, Stage
@@ -70,8 +71,6 @@ class WebuiSession:
         before: int,
         total: int,
     ) -> list[Generated]:
-        from lib_lora_train.host.webui.drawing import draw
-
         def tell(count: int) -> None:
             self._events(Stage("host.stage_drawing", before + count, total))
 
