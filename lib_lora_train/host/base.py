@@ -126,6 +126,18 @@ class Generated:
     request: GenerateRequest
 
 
+def places(requests: Sequence[GenerateRequest], drawn: Sequence[Generated]) -> list[int]:
+    """For each of the pictures `drawn` its index in `requests`: cancelled ones are left out, the order is the same."""
+    found: list[int] = []
+    place = 0
+    for picture in drawn:
+        while requests[place] != picture.request:
+            place += 1
+        found.append(place)
+        place += 1
+    return found
+
+
 class BorrowedModel(Protocol):
     """A loaded model that is safe to train adapters on until the borrowing ends."""
 

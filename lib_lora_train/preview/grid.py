@@ -8,11 +8,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lib_lora_train.host.base import GenerateRequest, Session
+from lib_lora_train.host.base import GenerateRequest, Session, places
 
 _INK = (32, 32, 36)
 _PAPER = (250, 250, 250)
 _GAP = 6
+_EMPTY = (64, 64)  # of cells when none has a picture
 
 
 def grid_requests(
@@ -29,18 +30,22 @@ def draw_grid(
     weights: Sequence[float],
     columns: Sequence[str] = (),
 ) -> Image.Image:
-    """Generates every cell and puts them together. `columns` are the labels, by default the files' names."""
-    rows = grid_requests(base, loras, weights)
-    drawn = session.generate([request for row in rows for request in row])
-    images = [item.image for item in drawn]
-    cells = [images[start : start + len(loras)] for start in range(0, len(images), len(loras))]
+    """Generates every cell and puts them together. `columns` are the labels, by default the files' names.
+
+    A picture that somebody cancelled leaves its cell empty.
+    """
+    requests = [request for row in grid_requests(base, loras, weights) for request in row]
+    drawn = session.generate(requests)
+    images = {place: picture.image for place, picture in zip(places(requests, drawn), drawn, strict=True)}
+    starts = range(0, len(requests), len(loras))
+    cells = [[images.get(start + column) for column in range(len(loras))] for start in starts]
     labels = list(columns) or [lora.stem for lora in loras]
     return compose(cells, labels, [f"weight {weight:g}" for weight in weights])
 
 
-def compose(cells: Sequence[Sequence[Image.Image]], columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
-    """Pictures in rows and columns with their labels; cells of one size, taken from the first."""
-    width, height = cells[0][0].size
+def compose(cells: Sequence[Sequence[Image.Image | None]], columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
+    """Pictures in rows and columns with their labels; cells of one size, taken from the first that is not empty."""
+    width, height = next((image.size for images in cells for image in images if image is not None), _EMPTY)
     font = ImageFont.load_default()
     left = _GAP * 2 + max((int(font.getlength(row)) for row in rows), default=0)
     top = _GAP * 2 + 12
@@ -53,7 +58,8 @@ def compose(cells: Sequence[Sequence[Image.Image]], columns: Sequence[str], rows
         y = top + number * (height + _GAP)
         pen.text((_GAP, y + height // 2 - 6), label, fill=_INK, font=font)
         for column, image in enumerate(images):
-            sheet.paste(image, (left + column * (width + _GAP), y))
+            if image is not None:
+                sheet.paste(image, (left + column * (width + _GAP), y))
     return sheet
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path
-from lib_lora_train.host.base import GenerateRequest, Session
+from lib_lora_train.host.base import GenerateRequest, Session, places
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import parse_resolution
@@ -91,12 +91,16 @@ def draw_samples(
     step: int,
     events: EventSink,
 ) -> None:
-    """Draws every prompt with the adapter as it stands and writes `<step>-<number>.png` with its infotext."""
+    """Draws every prompt with the adapter as it stands and writes `<step>-<number>.png` with its infotext.
+
+    The number is the prompt's place from 0, also when a picture before it was cancelled and is missing.
+    """
     requests = [prompt.request(clip_skip) for prompt in prompts]
-    for number, drawn in enumerate(session.generate(requests, network=network)):
+    drawn = session.generate(requests, network=network)
+    for number, picture in zip(places(requests, drawn), drawn, strict=True):
         path = folder / f"{step:08d}-{number:02d}.png"
-        save_png(path, drawn.image, drawn.infotext)
-        events(Sampled(path=path, step=step, prompt=drawn.request.prompt, seed=drawn.request.seed))
+        save_png(path, picture.image, picture.infotext)
+        events(Sampled(path=path, step=step, prompt=picture.request.prompt, seed=picture.request.seed))
 
 
 def save_png(path: Path, image, infotext: str) -> None:

@@ -1,8 +1,10 @@
 import pytest
+from PIL import Image
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.host.base import Generated
 from lib_lora_train.settings import DatasetSettings, RunSettings, TrainSettings
-from lib_lora_train.train.sampling import read_sample_prompts
+from lib_lora_train.train.sampling import draw_samples, read_sample_prompts
 
 
 def prompts(text, **run):
@@ -40,3 +42,31 @@ def test_a_file_that_is_not_there():
     with pytest.raises(UserError) as error:
         prompts("nowhere/prompts.txt")
     assert error.value.code == "train.sample_file"
+
+
+class CancellingSession:
+    """Draws in a colour made from the seed; the pictures at `cancelled` are left out."""
+
+    def __init__(self, *cancelled):
+        self.cancelled = cancelled
+
+    def generate(self, requests, network=None):
+        return [
+            Generated(Image.new("RGB", (8, 8), (request.seed, 0, 0)), f"seed {request.seed}", request)
+            for number, request in enumerate(requests)
+            if number not in self.cancelled
+        ]
+
+
+@pytest.mark.parametrize("cancelled", [(), (0,), (1,), (0, 2), (0, 1, 2, 3)])
+def test_a_file_has_the_number_of_its_prompt_also_when_others_were_cancelled(tmp_path, cancelled):
+    found = prompts("a\nb\nb --d 21\nc", seed=20)  # the second and third ask for the same picture
+    events = []
+    draw_samples(CancellingSession(*cancelled), None, found, 1, tmp_path, 7, events.append)
+    expected = [number for number in range(4) if number not in cancelled]
+    seeds = [Image.open(event.path).getpixel((0, 0))[0] for event in events]
+    assert seeds == [(20, 21, 21, 23)[number] for number in expected]
+    assert [event.seed for event in events] == seeds
+    if cancelled != (1,):  # else nobody can tell which of the two is missing
+        assert [event.path.name for event in events] == [f"00000007-{number:02d}.png" for number in expected]
+    assert {path.name for path in tmp_path.iterdir()} == {event.path.name for event in events}
