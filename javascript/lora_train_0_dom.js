@@ -193,8 +193,10 @@
     /**
      * A window above the page: Esc and the close button close it, the keyboard stays inside, and the focus returns.
      * @param {string} label
+     * @param {{kind?: string, closed?: ?function(): void, place?: Element, light?: boolean}} options `place`: what it
+     *   hangs on, which has to be in sight; `light`: a press beside it closes it
      */
-    function openDialog(label, {kind = "", closed = null} = {}, ...children) {
+    function openDialog(label, {kind = "", closed = null, place = loraTrain.root(), light = true} = {}, ...children) {
         const before = document.activeElement;
         const close = button("×", {kind: "quiet", name: "close", title: text("Close")});
         close.setAttribute("aria-label", text("Close"));
@@ -202,7 +204,7 @@
             make("header", {class: "lora_train_dialog_head"}, make("strong", {}, label), close), ...children);
         close.addEventListener("click", () => dialog.close());
         dialog.addEventListener("click", (event) => {
-            if (event.target === dialog) dialog.close();
+            if (light && event.target === dialog) dialog.close();
         });
         // The page behind has keys of its own (the WebUI's Ctrl+Enter and arrows); they are not meant here.
         dialog.addEventListener("keydown", (event) => event.stopPropagation());
@@ -211,7 +213,7 @@
             if (closed) closed();
             if (before && before.isConnected) before.focus({preventScroll: true});
         });
-        loraTrain.root().append(dialog);
+        place.append(dialog);
         dialog.showModal();
         return dialog;
     }

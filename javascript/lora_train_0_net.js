@@ -191,8 +191,19 @@
         await api.request("POST", url(["session"]), {}, undefined, false);
     }
 
-    /** @returns {Promise<Session>} */
-    async function openSession() {
+    /** @type {?Promise<Session>} */
+    let opened = null;
+
+    /** The session of this page, opened by whoever asks first. @returns {Promise<Session>} */
+    function openSession() {
+        opened = opened || askForSession().catch((error) => {
+            opened = null;
+            throw error;
+        });
+        return opened;
+    }
+
+    async function askForSession() {
         const token = await readToken("");
         if (!token) throw sessionLost();
         api.token = token;

@@ -83,11 +83,8 @@
         if (press) press.click();
     }
 
-    /**
-     * Title, kind and trigger word; Enter saves.
-     * @param {function({title: string, kind: string, trigger_word: string}): Promise} save
-     */
-    function projectForm(project, label, save, cancel) {
+    /** Title, kind and trigger word, of a project or of one to be. */
+    function projectFields(project) {
         const title = make("input", {
             class: "lora_train_input", type: "text", maxlength: MAX_TITLE, required: "", autocomplete: "off",
             name: "title", value: project ? project.title : "",
@@ -98,15 +95,29 @@
             class: "lora_train_input", type: "text", maxlength: MAX_TITLE, autocomplete: "off", name: "trigger_word",
             value: project ? project.trigger_word : "", placeholder: text("A word without a meaning, such as hana1"),
         });
+        return {
+            elements: [field(text("Project title"), title), field(text("Kind of subject"), kind),
+                field(text("Trigger word"), trigger)],
+            get values() {
+                return {title: title.value, kind: kind.value, trigger_word: trigger.value};
+            },
+        };
+    }
+
+    /**
+     * The form of a project; Enter saves.
+     * @param {function({title: string, kind: string, trigger_word: string}): Promise} save
+     */
+    function projectForm(project, label, save, cancel) {
+        const fields = projectFields(project);
         const form = make("form", {class: "lora_train_form", data: {form: "project"}},
-            field(text("Project title"), title), field(text("Kind of subject"), kind),
-            field(text("Trigger word"), trigger),
+            ...fields.elements,
             make("div", {class: "lora_train_form_buttons"},
                 make("button", {type: "submit", class: "lora_train_button lora_train_primary"}, label),
                 cancel ? button(text("Cancel"), {run: cancel, name: "cancel"}) : null));
         form.addEventListener("submit", async (event) => {
             event.preventDefault();
-            await attempt(() => save({title: title.value, kind: kind.value, trigger_word: trigger.value}));
+            await attempt(() => save(fields.values));
         });
         form.addEventListener("keydown", (event) => {
             event.stopPropagation();
@@ -282,6 +293,7 @@
     });
 
     Object.assign(loraTrain, {
-        say, sayUndo, unsay, openTab, projectForm, createProject, loadProjects, kindWords, showStartProblem,
+        say, sayUndo, unsay, openTab, projectFields, projectForm, createProject, loadProjects, kindWords,
+        showStartProblem,
     });
 })();

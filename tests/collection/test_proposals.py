@@ -104,9 +104,8 @@ def escaped(caption: str) -> str:
     return re.sub(r"([\\()\[\]{}])", r"\\\1", caption)
 
 
-PIECES = st.sampled_from(
-    r"( ) [ ] { } \ : | < > , ， . 1.2 0 -1 _ __ AND BREAK <lora:x:1> <lora: lora: ra: <lo score_9 girl 8k é 女".split()
-) | st.sampled_from(["\n", " ", "best quality"])
+WORDS = r"( ) [ ] { } \ : | < > , ， . 1.2 0 -1 _ __ AND BREAK <lora:x:1> <lora: lora: ra: <lo score_9 girl 8k é 女"
+PIECES = st.sampled_from([*WORDS.split(), "\n", " ", "best quality"])
 PROMPT = st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=200)
 
 
