@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.keys import find_text_encoder_sites
-from lib_lora_train.network.modules import Adapter, NetworkState
+from lib_lora_train.network.modules import Adapter, NetworkState, attached_states
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.network.sites import Site
 from lib_lora_train.settings.tables import NetworkSettings
@@ -420,3 +420,31 @@ def test_multiplier_zero_is_exactly_the_model_without():
         network.adapters[site.key].lora_up.data.fill_(float("nan"))
         with network.weighted(0.0):  # nothing is even computed
             assert torch.equal(model(x, None), plain)
+
+
+def test_a_class_whose_forward_is_replaced_meanwhile_is_asked_for_it_anew():
+    """Hosts patch `forward` on the class, and take the patch back, while a run goes on."""
+
+    class Layer(nn.Linear):
+        def forward(self, input):
+            return super().forward(input)
+
+    plain = vars(Layer)["forward"]
+    layer, x = Layer(3, 4), torch.randn(2, 3)
+    network = randomised([Site("lora_unet_a", layer, "linear", 3, 4, "unet")])
+    with network.attached(), network.weighted(0.0):
+        before = layer(x)
+        Layer.forward = lambda self, input: plain(self, input) * 2
+        assert torch.equal(layer(x), before * 2)
+        Layer.forward = plain
+        assert torch.equal(layer(x), before)
+
+
+def test_states_of_what_is_attached():
+    model, sites = tower()
+    first, second = randomised(sites), randomised(sites[1:])
+    assert attached_states(model.modules()) == []
+    with first.attached(), second.attached():
+        assert {id(state) for state in attached_states(model.modules())} == {id(first.state), id(second.state)}
+        assert len(attached_states(model.modules())) == 2
+    assert attached_states(model.modules()) == []
