@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,11 +14,12 @@ from torch.func import functional_call
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, CheckpointInfo, Conditioning
-from lib_lora_train.host.loading import PREDICTIONS
+from lib_lora_train.host.loading import PREDICTIONS, alphas_cumprod
 from lib_lora_train.host.recompute import Recomputation
 from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.host.webui.blocks import recomputed_blocks
 from lib_lora_train.host.webui.family import family_of
+from lib_lora_train.host.webui.half import half_norms, is_half, own_dtype
 from lib_lora_train.host.webui.size_embedding import embed_sizes
 from lib_lora_train.host.webui.sizes import heads_of, unet_config
 from lib_lora_train.host.webui.text import PromptText
@@ -40,8 +42,9 @@ class Placement(Protocol):
 class WebuiModel:
     """Implements `host.base.BorrowedModel` on the WebUI's modules, which it does not change.
 
-    Blocks are recomputed between `__enter__` and `__exit__` only: the borrowing enters it. The model must be frozen,
-    in evaluation mode and free of the WebUI's own hooks that move parts of it; that is the borrowing's work too.
+    To be entered before the first step: normalisations compute in half, and blocks are recomputed, inside only. The
+    model must be frozen, in evaluation mode and free of the WebUI's own hooks that move parts of it; that is the
+    borrowing's work.
     Raises UserError("host.prediction", "host.token_limit"), and as `family.family_of` and `text.PromptText`.
     """
 
@@ -55,7 +58,7 @@ class WebuiModel:
         self._vae: nn.Module = sd_model.first_stage_model
         self.dtype: torch.dtype = self._unet.input_blocks[0][0].weight.dtype
         self.latent_scale = float(sd_model.scale_factor)
-        self.alphas_cumprod = sd_model.alphas_cumprod_original.detach().float().clone()
+        self.alphas_cumprod = _schedule(sd_model, info.name)
         shapes = {name: tuple(tensor.shape) for name, tensor in self._unet.named_parameters()}
         heads = heads_of(self._unet.num_heads, self._unet.num_head_channels)
         self.unet_config = unet_config(shapes, heads, info.name)
@@ -63,15 +66,21 @@ class WebuiModel:
             raise UserError("host.token_limit", "max_token_length", value=request.max_token_length)
         self._text = PromptText(sd_model, self.family, request.clip_skip, request.max_token_length, info.name)
         self._placement = placement
+        self._half = is_half(self._unet)
         self._blocks = recomputed_blocks(self._unet)
         self._recomputation = Recomputation(self._unet, list(self._blocks.values()))
-        self.recompute(request.checkpointed_blocks)
+        self._recomputed = request.checkpointed_blocks
+        self._entered = ExitStack()
 
     def __enter__(self) -> WebuiModel:
+        if self._half:
+            self._entered.enter_context(half_norms(self._unet))
+        self._entered.enter_context(self._recomputation)
+        self.recompute(self._recomputed)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._recomputation.use(0)
+        self._entered.close()
 
     def encode_images(self, pixels: Tensor, full_precision: bool = False) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the VAE's posterior, fp32, unscaled, each (batch, 4, height/8, width/8).
@@ -110,17 +119,18 @@ class WebuiModel:
         """The U-Net's prediction, in its own dtype; shapes as in the protocol. SDXL needs `size_ids` and `pooled`."""
         self._placement.use("unet")
         noisy, timesteps = noisy.to(self.device, self.dtype), timesteps.to(self.device)
-        context = cond.context.to(self.device, self.dtype)
-        # In the WebUI's own way of mixing fp16: its normalisations compute in fp32 on half-precision weights, which
-        # only autocast allows.
-        with devices.autocast():
-            if self.family != "sdxl":
-                return self.sd_model.apply_model(noisy, timesteps, {"c_crossattn": [context]})
+        context, vector = cond.context.to(self.device, self.dtype), None
+        if self.family == "sdxl":
             if size_ids is None or cond.pooled is None:
                 raise RuntimeError("SDXL needs the sizes of the pictures and the pooled text encoding")
             sizes = embed_sizes(size_ids.to(self.device)).to(self.dtype)
             vector = torch.cat([cond.pooled.to(self.device, self.dtype), sizes], dim=1)
-            return self.sd_model.apply_model(noisy, timesteps, {"crossattn": context, "vector": vector})
+        if self._half:
+            with own_dtype(self._unet, self.dtype):
+                return self._unet(noisy, timesteps=timesteps, context=context, y=vector)
+        # In the WebUI's own way, which knows what to do where types are mixed.
+        named = {"c_crossattn": [context]} if vector is None else {"crossattn": context, "vector": vector}
+        return self.sd_model.apply_model(noisy, timesteps, named)
 
     def sites(self) -> list[Site]:
         """Where adapters attach: text encoders first, then U-Net, each in kohya's order."""
@@ -137,6 +147,16 @@ class WebuiModel:
     def rest(self, part: str) -> None:
         """Not needed for now; see the protocol."""
         self._placement.rest(part)
+
+
+def _schedule(sd_model: nn.Module, where: str) -> Tensor:
+    """(1000,) fp32. An option can have rounded it to half before this checkpoint took another one's place."""
+    original = sd_model.alphas_cumprod_original.detach()
+    if original.dtype == torch.float32:
+        return original.clone()
+    config = {"beta_schedule": "scaled_linear", "num_train_timesteps": len(original)}
+    ends = {"beta_start": sd_model.linear_start, "beta_end": sd_model.linear_end}
+    return alphas_cumprod({**config, **ends}, where).to(original.device)
 
 
 def _prediction(sd_model: nn.Module, request: BorrowRequest) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from modules import devices, sd_hijack
+from modules import sd_hijack
 from torch import Tensor, nn
 
 from lib_lora_train.errors import UserError
@@ -43,7 +43,7 @@ class PromptText:
 
     def encode(self, prompts: Sequence[str], device: torch.device) -> Conditioning:
         """Context (prompts, max_tokens + 2, width), for SDXL also pooled (prompts, width of the second encoder)."""
-        with _plain_embeddings(), devices.autocast():
+        with _plain_embeddings():
             if self.family == "sdxl":
                 return self._encode_pair(prompts, device)
             encoder = self.encoders[0]
