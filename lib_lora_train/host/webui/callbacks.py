@@ -1,4 +1,4 @@
-"""What the WebUI calls us for: the one file that registers callbacks.
+"""What the WebUI calls us for.
 
 The WebUI forgets all of them when its page is reloaded, and runs the extension's script again.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from modules import initialize_util, patches, restart, script_callbacks, shared
 
 from lib_lora_train.host.webui.exposure import Reach, reach
+from lib_lora_train.host.webui.send_to import register_send_to
 from lib_lora_train.host.webui.settings_page import add_settings
 
 TITLE, TAB_ID = "LoRA Train", "lora_train"
@@ -35,6 +36,7 @@ def register(build_tab: Callable[[], Any], mount: Callable[[Any, Any], None], en
     script_callbacks.on_ui_settings(add_settings)
     script_callbacks.on_ui_tabs(lambda: [(build_tab(), TITLE, TAB_ID)])
     script_callbacks.on_app_started(mount)
+    register_send_to()
 
 
 def server_reach() -> Reach:
