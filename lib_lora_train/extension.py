@@ -36,7 +36,7 @@ def studio() -> Studio:
     from lib_lora_train.studio import Studio
 
     projects = settings_page.projects_folder()
-    host = WebuiHost(projects, exact_guard=settings_page.exact_check())
+    host = WebuiHost(projects, settings_page.exact_check())
     made = Studio(host, Registry(), projects, callbacks.server_reach().exposure)
     ending(made).install()
     return made
@@ -65,12 +65,12 @@ def end_running() -> None:
 
 def build_tab() -> Any:
     """The tab; one that only says why it could not be built, when it could not."""
-    from lib_lora_train.host.webui.settings_page import language
+    from lib_lora_train.host.webui.settings_page import exact_check, language
     from lib_lora_train.ui import broken, tab
 
     def build() -> Any:
         made = studio()
-        made.language = language()
+        made.language, made.host.exact_guard = language(), exact_check()  # may have been set since
         return tab.build_tab(made)
 
     return broken.build_or_say(build, language())

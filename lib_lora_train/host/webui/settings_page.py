@@ -34,7 +34,7 @@ def add_settings() -> None:
     )
     checks.info("some seconds more; otherwise a checksum is compared")
     shared.opts.add_option(PROJECTS, places.needs_restart())
-    shared.opts.add_option(EXACT_CHECK, checks.needs_restart())
+    shared.opts.add_option(EXACT_CHECK, checks.needs_reload_ui())
 
 
 def projects_folder() -> Path:
