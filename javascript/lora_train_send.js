@@ -88,7 +88,8 @@
         draw(pictures) {
             this.items = pictures.map((picture) => this.makeItem(picture));
             const known = this.projects.map((one) => [one.id, one.title]);
-            const wished = this.projects.find((one) => one.id === memory.read("project")) || this.projects[0];
+            const wished = ["sent_to", "project"].map((name) => this.find(memory.read(name))).find(Boolean)
+                || this.projects[0];
             this.project = select([...known, [NEW_PROJECT, text("New project")]], wished ? wished.id : NEW_PROJECT, {
                 name: "project",
             });
@@ -158,9 +159,12 @@
             this.propose();
         }
 
+        find(id) {
+            return this.projects.find((one) => one.id === id);
+        }
+
         get trigger() {
-            const project = this.projects.find((one) => one.id === this.project.value);
-            return (project || this.fields.values).trigger_word;
+            return (this.find(this.project.value) || this.fields.values).trigger_word;
         }
 
         /** Reads the prompts of the chosen pictures, one after the other. */
@@ -274,7 +278,7 @@
 
         /** The chosen project; one that is to be is made, once. */
         async findProject() {
-            const known = this.projects.find((one) => one.id === this.project.value);
+            const known = this.find(this.project.value);
             if (known) return known;
             const made = await api.post(["projects"], this.fields.values);
             this.projects.unshift(made);
@@ -320,7 +324,7 @@
             });
             this.form.replaceChildren(make("p", {role: "status"}, said.join(" · ")),
                 make("ul", {class: "lora_train_problems"}, ...skipped.map(problemLine)), link, this.makeButtons(null));
-            memory.write("project", project.id);
+            memory.write("sent_to", project.id);
             if (loraTrain.header) attempt(() => loraTrain.loadProjects());
             link.focus();
         }
