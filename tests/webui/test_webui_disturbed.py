@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ HELD_AT = {"caching": ("caching", 1), "training": ("loop", 3), "sampling": ("sam
 GENERATES_WITHIN = 5.0  # seconds after the end of a run
 
 
-@dataclass
+@dataclass(frozen=True)
 class Seen:
     """What a run left, and how the WebUI was before it."""
 
@@ -34,7 +34,11 @@ class Seen:
     samples: dict[str, bytes]  # pixels by file name
     file: bytes
     pixels: bytes  # of the WebUI's own picture
-    hash: Any
+    bits: str  # digest of the WebUI's model
+
+    @property
+    def without_first(self) -> dict[str, bytes]:
+        return dict(sorted(self.samples.items())[1:])
 
 
 class Scene:
@@ -95,7 +99,7 @@ class Scene:
             samples=found,
             file=weights(path) if path else b"",
             pixels=self.webui.txt2img().pixels,
-            hash=self.webui.hash(),
+            bits=self.webui.hash()["tensors"],
         )
 
     def sample(self, run: str, name: str) -> bytes:
@@ -109,7 +113,7 @@ class Scene:
         return "\n".join(line["text"] for line in lines)
 
     def expect_the_same(self, run: str) -> None:
-        """Everything as in the undisturbed run, samples too, and the model as it was before it."""
+        """Everything as in the undisturbed run, samples too."""
         assert self.seen(run) == self.undisturbed
 
 
@@ -126,11 +130,12 @@ def undisturbed(webuis: Callable[..., Webui]) -> Scene:
     webui = webuis()
     webui.put_in_order()
     scene = Scene(webui, new_project(webui, "Disturbed"))
-    before = webui.txt2img().pixels, webui.hash()
+    pixels, before = webui.txt2img().pixels, webui.hash()
     run = scene.start()
     scene.end(run)
     scene.undisturbed = scene.seen(run)
-    assert (scene.undisturbed.pixels, scene.undisturbed.hash) == before
+    assert scene.undisturbed.pixels == pixels
+    assert webui.hash().against(before) == {}
     assert len(scene.undisturbed.losses) == STEPS
     assert len(scene.undisturbed.samples) == STEPS // SAMPLE_EVERY
     assert len(set(scene.undisturbed.losses)) == STEPS
@@ -140,8 +145,13 @@ def undisturbed(webuis: Callable[..., Webui]) -> Scene:
 @pytest.fixture
 def scene(undisturbed: Scene) -> Iterator[Scene]:
     undisturbed.webui.put_in_order()
+    before = undisturbed.webui.hash()
     yield undisturbed
     undisturbed.webui.release()
+    undisturbed.rest.end_jobs()
+    after = undisturbed.webui.hash()
+    # Another checkpoint that comes and goes leaves a new object, in which the WebUI sets this one flag otherwise.
+    assert set(after.against(before)) <= {"cond_stage_model (module)"}
 
 
 def test_the_same_run_again_is_the_same(scene: Scene) -> None:
@@ -163,12 +173,14 @@ def test_interrupt_and_skip_cancel_at_most_one_sample(scene: Scene, press: str, 
 
     seen, usual = scene.seen(run), scene.undisturbed
     assert seen.losses == usual.losses
-    assert (seen.file, seen.pixels, seen.hash) == (usual.file, usual.pixels, usual.hash)
-    if moment == "sampling" and press != "interrupt after this":
-        assert seen.samples == dict(sorted(usual.samples.items())[1:])
-        assert "cancel" in scene.said(run)
-    else:
+    assert (seen.file, seen.pixels, seen.bits) == (usual.file, usual.pixels, usual.bits)
+    if moment != "sampling":
         assert seen.samples == usual.samples
+    elif press == "interrupt after this":  # which lets the one that is being drawn be finished
+        assert seen.samples in (usual.samples, usual.without_first)
+    else:
+        assert seen.samples == usual.without_first
+        assert "cancel" in scene.said(run)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -213,7 +225,10 @@ def test_reload_ui_leaves_the_run_alive(scene: Scene, moment: str) -> None:
     assert scene.job() == job
     scene.go_on(moment)
     scene.end(run)
-    scene.expect_the_same(run)
+    seen, usual = scene.seen(run), scene.undisturbed
+    if moment == "sampling":  # the WebUI interrupts what is being drawn
+        usual = replace(usual, samples=usual.without_first)
+    assert seen == usual
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -233,7 +248,7 @@ def test_unload_ends_the_run_with_a_sentence(scene: Scene, moment: str) -> None:
     unloaded.result(5)
     scene.webui.sdapi("reload-checkpoint", {})
     assert drawn_within(scene.webui, GENERATES_WITHIN) == scene.undisturbed.pixels
-    assert scene.webui.hash() == scene.undisturbed.hash
+    assert scene.webui.hash()["tensors"] == scene.undisturbed.bits
     following = scene.start()
     scene.end(following)
     scene.expect_the_same(following)
@@ -266,8 +281,7 @@ def test_settings_are_applied_afterwards(scene: Scene) -> None:
     assert scene.webui.state()["attention"] == "sdp-no-mem"
     assert losses(scene.webui, scene.project, run) == scene.undisturbed.losses
     scene.webui.put_in_order()
-    assert scene.seen(run).hash["tensors"] == scene.undisturbed.hash["tensors"]
-    assert scene.webui.txt2img().pixels == scene.undisturbed.pixels
+    scene.expect_the_same(run)
 
 
 def drawn_within(webui: Webui, seconds: float) -> bytes:
