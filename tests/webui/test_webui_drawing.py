@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lib_lora_train.network.files import save_lora
-from tests.helpers.webui import Webui
+from tests.helpers.webui import Webui, losses, settings_for
 
 NAME = "drawn-by-test"
 
@@ -141,10 +142,9 @@ def test_what_is_merged_when_the_option_changes_is_taken_off_too(drawing: Drawin
     drawing.check_nothing_is_left()
 
 
-@pytest.mark.parametrize("deed", ["interrupt", "interrupt_once", "skip"])
-@pytest.mark.parametrize("at", [7, 10])
+@pytest.mark.parametrize(("deed", "at"), [("interrupt", 7), ("interrupt", 10), ("interrupt_once", 9), ("skip", 8)])
 def test_a_cancelled_picture_is_left_out(drawing: Drawing, deed: str, at: int) -> None:
-    """The second of three, at its first step and at its last."""
+    """The second of three, at its first step, at its last and in between."""
     requests = [{"seed": seed, "steps": 4} for seed in (1, 2, 3)]
     drawn = drawing.draw(*requests, deed=deed, at=at)
     assert drawn.told["seeds"] == [1, 3]
@@ -190,9 +190,11 @@ def test_a_setting_changed_meanwhile_stays_and_ours_are_not_saved(drawing: Drawi
     assert webui.state()["options"]["CLIP_stop_at_last_layers"] == 4
 
 
-def test_cards_refreshed_meanwhile_do_not_lose_the_file(drawing: Drawing) -> None:
-    drawn = drawing.draw(drawing.with_file(), drawing.with_file(), drawing.with_file(), deed="refresh", at=3)
-    assert drawn.pixels == [drawing.with_lora] * 3
+@pytest.mark.parametrize("at", [3, 8])
+def test_cards_refreshed_meanwhile_do_not_lose_the_file(drawing: Drawing, at: int) -> None:
+    """Before the file is wanted, and while it is on."""
+    drawn = drawing.draw({}, drawing.with_file(), drawing.with_file(), deed="refresh", at=at)
+    assert drawn.pixels == [drawing.plain, drawing.with_lora, drawing.with_lora]
     drawing.check_nothing_is_left()
 
 
@@ -235,3 +237,31 @@ def test_a_picture_of_nan_is_an_error_in_words(drawing: Drawing, tmp_path: Path)
     drawing.webui.inside("drawing", "write_lora", path=str(wild), scale=1e18)
     assert drawing.draw({"lora": str(wild)}).told["outcome"] == "host.nan_picture"
     drawing.check_nothing_is_left()
+
+
+def test_a_runs_last_sample_is_what_its_file_draws(webui: Webui, project: str) -> None:
+    """And the run is the one that it would be without samples."""
+    asked = "zuna, girl --w 64 --h 64 --s 4 --d 7\nzuna --w 64 --h 64 --s 4 --d 8"
+    usual = {"save_precision": "fp32", "sample_at_first": True, "sample_every_n_steps": 3}
+
+    def run(prompts: str) -> str:
+        fast = {"learning_rate": "1e-2"}
+        settings = settings_for(webui, optimizer=fast, run={**usual, "max_train_steps": 6, "sample_prompts": prompts})
+        started = webui.rest.start(project, settings)
+        webui.rest.wait_for_end(project, started)
+        return started
+
+    quiet, drawing = run(""), run(asked)
+    assert losses(webui, project, quiet) == losses(webui, project, drawing)
+    folder = next(webui.data.rglob(f"{project}/runs/{drawing}/samples"))
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"{step:08d}-{number:02d}.png" for step in (0, 3, 6) for number in (0, 1)]
+    file = next(webui.loras.rglob(f"*{drawing}*.safetensors"))
+    fields = {"seed": 7, "sampler_name": "DDIM", "cfg_scale": 7}
+    plain = webui.txt2img("zuna, girl", **fields)
+    own = webui.txt2img(f"zuna, girl <lora:{file.stem}:1>", **fields)
+    assert own.pixels != plain.pixels
+    with Image.open(folder / "00000006-00.png") as last, Image.open(folder / "00000000-00.png") as first:
+        assert (last.tobytes(), first.tobytes()) == (own.pixels, plain.pixels)
+        assert last.text["parameters"] == plain.infotext
+    webui.txt2img()

@@ -92,7 +92,7 @@ def _pinned(sd_model: nn.Module) -> Iterator[None]:
     Setting the option for that time instead would undo a choice that the user makes meanwhile, or follow it.
     """
     original = sd_models.reload_model_weights
-    thread = threading.get_ident()
+    thread: int | None = threading.get_ident()
 
     def reload_model_weights(*args: Any, **kwargs: Any) -> nn.Module:
         return sd_model if threading.get_ident() == thread else original(*args, **kwargs)
@@ -101,6 +101,7 @@ def _pinned(sd_model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        thread = None  # where another extension has put its own around ours, ours only passes on from now on
         if sd_models.reload_model_weights is reload_model_weights:
             sd_models.reload_model_weights = original
 
@@ -121,10 +122,10 @@ def _watched(sd_model: nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     finally:
-        if own is None:
+        if vars(sd_model).get("apply_model") is apply_model:
             del sd_model.apply_model
-        else:
-            sd_model.apply_model = own
+            if own is not None:
+                sd_model.apply_model = own
 
 
 @contextmanager
