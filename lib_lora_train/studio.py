@@ -145,6 +145,15 @@ class Studio:
             found.append(CheckpointChoice(info.name, family, current is not None and current.path == info.path))
         return found
 
+    def checkpoint_names(self) -> list[str]:
+        """Those of the host, none of which is looked into."""
+        return [info.name for info in self.host.checkpoints()]
+
+    def current_checkpoint(self) -> str:
+        """The name of the one that the host has loaded; empty where that is none of its own."""
+        current = self.host.current()
+        return next((info.name for info in self.host.checkpoints() if current and info.path == current.path), "")
+
     def loras(self, visitor: Visitor | None = None) -> list[str]:
         """Names of the LoRA files that can be continued, without those of projects that the visitor may not see."""
         folder = self.host.paths.loras
@@ -166,7 +175,7 @@ class Studio:
         chosen, weights = settings.model.checkpoint, settings.network.network_weights
         if not chosen:
             raise UserError("train.no_checkpoint", "checkpoint")
-        if chosen not in {info.name for info in self.host.checkpoints()}:
+        if chosen not in self.checkpoint_names():
             raise UserError("host.checkpoint_missing", chosen[:120])
         if weights and weights.removesuffix(".safetensors") not in self.loras(visitor):
             raise UserError("run.no_lora", "network_weights", name=weights[:120])
@@ -179,7 +188,7 @@ class Studio:
 
     def plan(self, visitor: Visitor, project: Project, wishes: Wishes, base: TrainSettings | None = None) -> Planned:
         """Raises UserError as `planning.plan_for`, host.checkpoint_missing."""
-        if wishes.checkpoint and wishes.checkpoint not in {info.name for info in self.host.checkpoints()}:
+        if wishes.checkpoint and wishes.checkpoint not in self.checkpoint_names():
             raise UserError("host.checkpoint_missing", wishes.checkpoint[:120])
         return plan_for(self.host, project, wishes, base)
 

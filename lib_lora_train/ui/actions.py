@@ -176,12 +176,13 @@ class Actions:
 
     def _checkpoint(self, chosen: object) -> str:
         """The chosen one where it is still there, else the usual one; empty where there is none at all."""
-        names = [info.name for info in self.studio.checkpoints()]
-        current = [info.name for info in self.studio.checkpoints() if info.current]
-        return chosen if isinstance(chosen, str) and chosen in names else next(iter([*current, *names]), "")
+        names, current = self.studio.checkpoint_names(), self.studio.current_checkpoint()
+        if isinstance(chosen, str) and chosen in names:
+            return chosen
+        return current or next(iter(names), "")
 
     def _checkpoint_list(self, chosen: str) -> Any:
-        return listed([info.name for info in self.studio.checkpoints()], chosen)
+        return listed(self.studio.checkpoint_names(), chosen)
 
 
 def listed(names: list[str], chosen: object) -> Any:

@@ -28,7 +28,7 @@ def build_train(studio: Studio) -> TrainPart:
                 name = _text("Name", "name", placeholder="What the LoRA will be called")
                 trigger = _text("Trigger word", "trigger", placeholder="A word without a meaning, such as hana1")
             with gr.Row(elem_classes=["lora_train_with_tool"]):
-                checkpoints = [info.name for info in studio.checkpoints()]
+                checkpoints = studio.checkpoint_names()
                 checkpoint = _listed(form, "model.checkpoint", checkpoints, "checkpoint", info=None)
                 refresh_checkpoints = tool_button(REFRESH, "lora_train_refresh_checkpoints")
             medium = _radio(MEDIA, "Automatic", "Pictures are", "medium")

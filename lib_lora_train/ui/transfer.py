@@ -118,7 +118,7 @@ class Transfer:
 
     def _place_checkpoint(self, settings: TrainSettings, given: Given, said: list[str], visitor: Visitor) -> None:
         wanted, kept = settings.model.checkpoint, given.settings.model.checkpoint
-        known = {info.name.casefold(): info.name for info in self.studio.checkpoints()}
+        known = {name.casefold(): name for name in self.studio.checkpoint_names()}
         settings.model.checkpoint = known.get(_stem(wanted), kept)
         if wanted and _stem(wanted) not in known:
             said.append(message("ui.checkpoint_kept", visitor.language, name=_last(wanted), kept=kept))

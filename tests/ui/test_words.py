@@ -78,7 +78,7 @@ def test_building_the_tab_loads_nothing_heavy() -> None:
     code = (
         "import sys; from types import SimpleNamespace as N; from lib_lora_train.ui.tab import build_tab\n"
         "from lib_lora_train.access import Exposure\n"
-        "build_tab(N(checkpoints=lambda: [], exposure=Exposure(), language=''))\n"
+        "build_tab(N(checkpoint_names=lambda: [], exposure=Exposure(), language=''))\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

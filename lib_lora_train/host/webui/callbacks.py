@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from modules import initialize_util, patches, restart, script_callbacks, shared
+from modules import initialize_util, patches, restart, shared
 
 from lib_lora_train.host.webui.exposure import Reach, reach
+from lib_lora_train.host.webui.registering import call_for
 from lib_lora_train.host.webui.send_to import register_send_to
 from lib_lora_train.host.webui.settings_page import add_settings
 
@@ -32,10 +33,10 @@ def register(build_tab: Callable[[], Any], mount: Callable[[Any, Any], None], en
         stop()
 
     patches.patch(__name__, restart, "stop_program", stop_program)
-    script_callbacks.on_script_unloaded(lambda: patches.undo(__name__, restart, "stop_program"))
-    script_callbacks.on_ui_settings(add_settings)
-    script_callbacks.on_ui_tabs(lambda: [(build_tab(), TITLE, TAB_ID)])
-    script_callbacks.on_app_started(mount)
+    call_for("script_unloaded", lambda: patches.undo(__name__, restart, "stop_program"))
+    call_for("ui_settings", add_settings)
+    call_for("ui_tabs", lambda: [(build_tab(), TITLE, TAB_ID)])
+    call_for("app_started", mount)
     register_send_to()
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modules import script_callbacks
 from modules.ui_components import ToolButton
+
+from lib_lora_train.host.webui.registering import call_for
 
 SYMBOL = "\U0001f3cb\ufe0f"  # 🏋️
 TOOLTIP = "Send the pictures to LoRA Train, with their prompts as captions."
@@ -18,7 +19,7 @@ TABS = ("txt2img", "img2img", "extras")
 
 def register_send_to() -> None:
     """For this start of the page."""
-    script_callbacks.on_after_component(_button_adder())
+    call_for("after_component", _button_adder())
 
 
 def _button_adder() -> Callable[..., None]:
