@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_lora_train.dataset.buckets import LATENT_STEP
 from lib_lora_train.errors import UserError
 from lib_lora_train.host import ldm_keys
 
@@ -58,14 +59,15 @@ def from_ldm(shapes: Shapes, options: Config, where: str) -> Architecture:
     text = model.text_encoder | _text_sizes(_part(shapes, ldm_keys.TEXT_PREFIX + "text_model."), where)
     unet_options = _mapping(params, "unet_config", "params")
     vae_options = _mapping(params, "first_stage_config", "params", "ddconfig")
-    text_options = _mapping(options, OURS)
+    ours = _mapping(options, OURS)
     unet["attention_head_dim"] = _number(unet_options, "num_heads", unet["attention_head_dim"], where)
+    unet["sample_size"] = _number(ours, "native", LATENT_STEP * unet["sample_size"], where) // LATENT_STEP
     unet["norm_num_groups"] = _number(unet_options, "norm_num_groups", unet["norm_num_groups"], where)
     vae["norm_num_groups"] = _number(vae_options, "norm_num_groups", vae["norm_num_groups"], where)
     vae["scaling_factor"] = float(params.get("scale_factor", vae["scaling_factor"]))
     # CLIP's heads are 64 wide in every published size.
     heads = max(1, text["hidden_size"] // 64)
-    text["num_attention_heads"] = _number(text_options, "num_attention_heads", heads, where)
+    text["num_attention_heads"] = _number(ours, "num_attention_heads", heads, where)
     for channels, groups in ((unet, unet["norm_num_groups"]), (vae, vae["norm_num_groups"])):
         if any(size % groups for size in channels["block_out_channels"]):
             raise UserError("host.needs_yaml", where)

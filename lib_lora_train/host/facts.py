@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lib_lora_train.dataset.buckets import LATENT_STEP
 from lib_lora_train.host.base import CheckpointFacts
 from lib_lora_train.host.hints import hints_path, read_hints
 from lib_lora_train.host.loading import Sources, describe
 from lib_lora_train.host.weights import read_shapes
 
-LATENT_STEP = 8  # pixels per latent, along a side
 _SIDES = (64, 4096)  # px; what lies outside is no resolution that anything was made for
 _USUAL = 512
 _CONFIGS = ("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lib_lora_train.dataset.buckets import LATENT_STEP
 from lib_lora_train.host.architecture import OURS, Architecture, Config
 
 _LDM = "ldm.models.diffusion.ddpm.LatentDiffusion"
@@ -13,6 +14,7 @@ _TEXT = "ldm.modules.encoders.modules.FrozenCLIPEmbedder"
 # Ours, for what the original's classes cannot build; they are there wherever this extension is.
 _NARROW = "lib_lora_train.host.webui.narrow"
 _GROUPS = 32  # of the original's normalisations
+_SIDE = 64  # latents that it was made for, along a side
 
 
 def to_yaml_options(model: Architecture, text_folder: Path | None = None) -> Config:
@@ -83,10 +85,12 @@ def to_yaml_options(model: Architecture, text_folder: Path | None = None) -> Con
         params["cond_stage_config"]["params"] = {"version": str(text_folder.resolve())}
     if model.scheduler["prediction_type"] == "v_prediction":
         params["parameterization"] = "v"
-    options: Config = {"model": {"target": _LDM, "params": params}}
+    ours: Config = {}
+    if unet["sample_size"] != _SIDE:
+        ours["native"] = LATENT_STEP * unet["sample_size"]
     if text["num_attention_heads"] != max(1, text["hidden_size"] // 64):
-        options[OURS] = {"num_attention_heads": text["num_attention_heads"]}
-    return options
+        ours["num_attention_heads"] = text["num_attention_heads"]
+    return {"model": {"target": _LDM, "params": params}, **({OURS: ours} if ours else {})}
 
 
 def _multiples(channels: list[int]) -> list[int | float]:

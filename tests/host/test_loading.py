@@ -144,6 +144,7 @@ def test_yaml_says_what_shapes_cannot(tmp_path, layers):
     for config, name in (
         ("unet", "attention_head_dim"),
         ("unet", "norm_num_groups"),
+        ("unet", "sample_size"),
         ("unet", "layers_per_block"),
         ("unet", "block_out_channels"),
         ("vae", "norm_num_groups"),
@@ -179,6 +180,7 @@ def test_what_lies_beside_a_single_file(tmp_path):
         "demo.training_hints.json",
     }  # fmt: skip
     facts = read_facts(tmp_path / "demo.safetensors")
+    assert facts.native == read_facts(DEMO).native == 128
     assert facts.hints == read_facts(DEMO).hints and facts.parameters == read_facts(DEMO).parameters
     for name, code in (("demo.safetensors", "export.exists"), ("demo.ckpt", "export.suffix")):
         with pytest.raises(UserError) as caught:
