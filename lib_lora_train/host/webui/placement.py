@@ -37,7 +37,8 @@ class Placement:
         self._sd_model = sd_model
         self._check = check
         self._parts = parts_of(sd_model)
-        self._homes = [(store, name, store[name].device) for part in self._parts.values() for store, name in _all(part)]
+        held = [each for part in self._parts.values() for each in _all(part)]
+        self._homes = [(store, name, _home(store[name])) for store, name in held]
         self._resting: set[str] = set(self._parts) if sd_model.lowvram else set()
         self._marks: dict[str, Tensor] = {}  # a tensor of each part that lies on the device, to see that it does
         self._hooks: list[tuple[_Store, _Store]] = []
@@ -145,6 +146,10 @@ def _all(part: nn.Module) -> list[tuple[_Store, str]]:
         for name, tensor in store.items()
         if tensor is not None
     ]
+
+
+def _home(tensor: Tensor) -> torch.device:
+    return tensor.device
 
 
 def _move(store: _Store, name: str, device: torch.device) -> None:
