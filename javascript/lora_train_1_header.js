@@ -144,9 +144,11 @@
     function choose(id) {
         const before = state.project;
         const project = state.projects.find((one) => one.id === id) || state.projects[0] || null;
-        state.project = project;
         memory.write("project", project ? project.id : "");
-        if (JSON.stringify(before) !== JSON.stringify(project) || !project) emit("project", project);
+        // Unchanged, it stays the same object: by that a reading under way knows that it is still wanted.
+        if (project && JSON.stringify(before) === JSON.stringify(project)) return;
+        state.project = project;
+        emit("project", project);
     }
 
     class Header {

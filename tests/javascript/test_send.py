@@ -247,6 +247,10 @@ def test_then_the_tab_shows_the_project(open_gallery: Callable[..., Page], serve
     expect(page.locator('select[data-action="project"]')).to_have_value("p2")
     expect(dialog(page)).to_have_count(0)
     assert server.calls.count(("POST", "session")) == 1  # one session, whoever asked first
+    # Read again and unchanged, it is the same object, or what the tab reads of it meanwhile would be thrown away.
+    page.evaluate("window.one = loraTrain.state.project")
+    page.evaluate("loraTrain.loadProjects()")
+    assert page.evaluate("window.one === loraTrain.state.project")
     page.evaluate("() => { tab_lora_train.style.display = 'none'; tab_txt2img.style.display = 'block'; }")
     shown = send(page)  # now with the tab drawn
     expect(shown.locator('[name="project"]')).to_have_value("p2")
