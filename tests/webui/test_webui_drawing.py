@@ -142,6 +142,13 @@ def test_what_is_merged_when_the_option_changes_is_taken_off_too(drawing: Drawin
     drawing.check_nothing_is_left()
 
 
+def test_reload_ui_does_no_harm_to_a_layer_that_is_being_computed(drawing: Drawing) -> None:
+    assert drawing.webui.inside("drawing", "computed_while_reloading", kept=False) is False  # else it is not needed
+    assert drawing.webui.inside("drawing", "computed_while_reloading", kept=True) is True
+    assert drawing.webui.inside("drawing", "computed_while_reloading", kept=False) is False
+    drawing.check_nothing_is_left()
+
+
 @pytest.mark.parametrize(("deed", "at"), [("interrupt", 7), ("interrupt", 10), ("interrupt_once", 9), ("skip", 8)])
 def test_a_cancelled_picture_is_left_out(drawing: Drawing, deed: str, at: int) -> None:
     """The second of three, at its first step, at its last and in between."""

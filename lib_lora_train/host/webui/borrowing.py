@@ -81,6 +81,7 @@ def borrowed(request: BorrowRequest, exact: bool, events: EventSink) -> Iterator
         sd_model = watch.model = steps.enter_context(brought_up(entry, events))
         check_loaded(sd_model)
         LoraExtension().unmerge(sd_model)
+        steps.enter_context(LoraExtension().unhurt_by_reload())
         _settle_upcast(sd_model)
         placement = Placement(sd_model, watch.check)
         steps.enter_context(

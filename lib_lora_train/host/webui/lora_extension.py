@@ -28,6 +28,7 @@ _NEEDED = (
     "network",
     "network_apply_weights",
     "networks_in_memory",
+    "originals",
 )
 _CACHES = ("safetensors-metadata", "hashes-addnet", "hashes")  # where the WebUI remembers files by name
 
@@ -56,6 +57,32 @@ class LoraExtension:
             for module in sd_model.modules():
                 if vars(module).get("network_current_names"):
                     loader.network_apply_weights(module)
+
+    @contextmanager
+    def unhurt_by_reload(self) -> Iterator[None]:
+        """Inside the block "Reload UI" does no harm to a forward pass that is under way in another thread.
+
+        The loader stands in the `forward` of torch's layer classes. When it is taken out, it forgets the functions that
+        it stood in for, and a layer that has just entered it finds none to call.
+        """
+        loader = _loader()
+        if loader is None:
+            yield
+            return
+        kind = type(loader.originals)
+        taken_out = kind.undo
+
+        def undo(patches: Any) -> None:
+            functions = dict(vars(patches))
+            taken_out(patches)
+            vars(patches).update(functions)
+
+        kind.undo = undo
+        try:
+            yield
+        finally:
+            if kind.undo is undo:
+                kind.undo = taken_out
 
     @contextmanager
     def registered(self, files: Mapping[str, Path]) -> Iterator[RegisteredLoras]:
