@@ -133,7 +133,8 @@ def start_webui(checkout: Path, python: Path, data: Path, *flags: str) -> dict[s
     own = {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONPYCACHEPREFIX": str(data / "bytecode"),
+        "PYTHONPYCACHEPREFIX": str(data / "bytecode"),  # kept from the first start on, and not in the checkout
+        "PYTHONDONTWRITEBYTECODE": "",
     }
     places = ["--data-dir", str(data), "--ckpt-dir", str(data / "checkpoints")]
     command = [str(python.absolute()), "-W", "ignore", "-c", START, *FLAGS, *places, *flags]
