@@ -338,7 +338,8 @@
     function sendPictures(gallery, information = "") {
         if (open) return;
         open = new SendDialog();
-        open.open(gallery, information);
+        document.body.classList.add("lora_train_waiting");
+        open.open(gallery, information).finally(() => document.body.classList.remove("lora_train_waiting"));
     }
 
     Object.assign(loraTrain, {sendPictures});

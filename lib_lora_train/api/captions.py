@@ -19,14 +19,15 @@ from lib_lora_train.collection.proposals import propose_caption
 
 CALL = Depends(current_call)
 MAX_PICTURE = 100_000_000  # bytes
-MAX_NAME, MAX_TRIGGER = 1000, 200  # characters
+MAX_NAME = 1000  # characters
+MAX_TRIGGER = 200  # characters that are put in front
 
 
 @policy(Policy.WRITE, Body.BYTES)
 async def from_picture(
     request: Request,
     name: str = Query("", max_length=MAX_NAME),
-    trigger_word: str = Query("", max_length=MAX_TRIGGER),
+    trigger_word: str = "",
     call: Call = CALL,
 ) -> Response:
     """The prompt that stands in a picture and the caption that it proposes; the body is the picture as it is."""
@@ -46,13 +47,13 @@ async def from_picture(
 @policy(Policy.WRITE)
 def from_prompt(body: Prompt, call: Call = CALL) -> Response:
     """The caption that a prompt proposes."""
-    return reply(_proposal(body.prompt, body.trigger_word[:MAX_TRIGGER]))
+    return reply(_proposal(body.prompt, body.trigger_word))
 
 
 def _proposal(prompt: str, trigger_word: str) -> dict[str, object]:
     """Without a prompt nothing is proposed, not even the trigger word: a caption of one word says that there is
     nothing else to see."""
-    return {"prompt": prompt, "caption": propose_caption(prompt, trigger_word) if prompt else ""}
+    return {"prompt": prompt, "caption": propose_caption(prompt, trigger_word[:MAX_TRIGGER]) if prompt else ""}
 
 
 ROUTES = (

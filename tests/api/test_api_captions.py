@@ -8,6 +8,7 @@ import pytest
 from PIL import PngImagePlugin
 
 from lib_lora_train.access import Exposure
+from lib_lora_train.api import captions
 from lib_lora_train.collection.limits import Limits
 from tests.helpers.pictures import encoded, gradient
 from tests.helpers.rest import PNG, Server, error_code
@@ -38,6 +39,8 @@ def test_from_a_prompt(server: Server) -> None:
     told = server.data("POST", "/captions/from-prompt", json={"prompt": PROMPT, "trigger_word": "zuna"})
     assert told == {"prompt": PROMPT, "caption": "zuna, red hair, <script>alert1</script>"}
     assert server.data("POST", "/captions/from-prompt", json={"prompt": ""}) == {"prompt": "", "caption": ""}
+    told = server.data("POST", "/captions/from-prompt", json={"prompt": "girl", "trigger_word": "z" * 5000})
+    assert told["caption"] == "z" * captions.MAX_TRIGGER + ", girl"
     answer = server.call("POST", "/captions/from-prompt", json={"prompt": 3})
     assert (answer.status_code, error_code(answer)) == (422, "api.field_wrong")
 
