@@ -139,7 +139,9 @@ def _hash() -> dict[str, Any]:
             flags[name] = [*kind, "no gradient" if value.grad is None else "a gradient"]
         for name, module in model.named_modules(remove_duplicate=False):
             own = {
-                key: getattr(call, "__qualname__", repr(call)) for key, call in vars(module).items() if callable(call)
+                key: getattr(call, "__qualname__", type(call).__qualname__)
+                for key, call in vars(module).items()
+                if callable(call)
             }
             hooks = [len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)]
             flags[f"{name} (module)"] = [type(module).__qualname__, module.training, sorted(own.items()), hooks]
