@@ -110,6 +110,23 @@ def test_settings_section(webui: Webui, open_tab: TabOpener) -> None:
     expect(page.locator("#setting_lora_train_exact_check")).to_be_visible()
 
 
+def test_the_projects_are_where_the_setting_says(own_webui: Callable[..., Webui], tmp_path: Path) -> None:
+    webui = own_webui()
+    path = webui.data / "config.json"
+    refused = webui.sdapi("options", {"lora_train_projects": str(tmp_path / "by the API")})
+    webui.kill()
+    options = json.loads(path.read_text(encoding="utf-8"))
+    assert refused is None and options.get("lora_train_projects", "") == ""
+    path.write_text(json.dumps({**options, "lora_train_projects": str(tmp_path / "chosen")}), encoding="utf-8")
+    webui.start()
+    project = new_project(webui)
+    assert (tmp_path / "chosen" / project / "project.json").is_file()
+    webui.kill()
+    webui.start("--lora-train-dir", str(tmp_path / "by the flag"))
+    assert webui.rest.get("projects")["projects"] == []
+    assert webui.rest.call("GET", f"projects/{project}").status == 404
+
+
 def test_what_is_wrong_is_said_in_the_tab(own_webui: Callable[..., Webui], tmp_path: Path, open_tab: TabOpener) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     webui = own_webui("--lora-train-dir", str(tmp_path / "file"))

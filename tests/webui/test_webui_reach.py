@@ -59,6 +59,7 @@ def test_open_to_all(own_webui: Callable[..., Webui], open_tab: TabOpener) -> No
     expect(tab.page.locator("#lora_train_dataset [placeholder*='Folder']")).to_have_count(0)
     session = tab.page.evaluate("loraTrain.state.session")
     assert (session["may_write"], session["may_use_paths"]) == (True, False)
+    assert webui.complaints() == []
 
 
 def test_programs_may_where_a_flag_allows_them(own_webui: Callable[..., Webui]) -> None:
