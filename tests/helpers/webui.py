@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -239,7 +240,7 @@ class Webui:
 
     def matched(self, lora: str) -> Any:
         """{"matched": keys, "unmatched": keys} of a LoRA by its name, as the WebUI's own loader takes it up."""
-        return self.probe("POST", f"matched?name={lora}")
+        return self.probe("POST", f"matched?name={urllib.parse.quote(lora)}")
 
     def inside(self, file: str, function: str, **arguments: Any) -> Any:
         """What a function in tests/webui/inside/<file>.py gives when it is called within the WebUI; JSON both ways."""

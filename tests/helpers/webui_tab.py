@@ -38,8 +38,10 @@ class WebuiTab(Tab):
         button.click(timeout=60_000)
 
     def click_generate(self, prompt: str) -> None:
-        """Fills txt2img's prompt and presses Generate."""
+        """Fills txt2img's prompt and presses Generate, for a picture as `Webui.txt2img` draws it."""
         self.show("txt2img")
+        for name, value in (("width", 64), ("height", 64), ("steps", 4)):
+            self.page.locator(f"#txt2img_{name} input[type=number]").first.fill(str(value))
         self.page.locator("#txt2img_prompt textarea").fill(prompt)
         self.page.locator("#txt2img_generate").click()
 
@@ -60,6 +62,6 @@ class WebuiTab(Tab):
         self.show("txt2img")
         self.page.locator("#txt2img_extra_tabs > .tab-nav > button").get_by_text("Lora", exact=True).click()
         expect(self.page.locator("#txt2img_lora_cards")).to_be_visible()
-        self.page.locator("#txt2img_lora_extra_refresh").click()
+        self.page.locator("#txt2img_lora_extra_refresh:visible").first.click()
         self.page.wait_for_timeout(1500)
         return self.page.locator("#txt2img_lora_cards .card .name").all_inner_texts()
