@@ -14,6 +14,7 @@ ITS_OWN = (
     r"request to elsewhere: https://(fonts\.googleapis\.com|fonts\.gstatic\.com|cdnjs\.cloudflare\.com)/",
     r"console error: Failed to load resource: net::ERR_\w+ \(https://",
     r"console error: .*manifest\.json",
+    r"page error: Cannot read properties of undefined \(reading 'props'\)",  # of gradio, at each Generate
 )
 
 

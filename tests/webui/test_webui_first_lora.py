@@ -87,7 +87,7 @@ def test_from_pictures_to_a_lora_in_txt2img(
     page.locator("#txt2img_extra_tabs > .tab-nav > button").get_by_text("Generation", exact=True).click()
     tab.click_generate(f"{PROMPT} <lora:{TITLE}:1>")
     expect(page.locator("#txt2img_gallery img").first).to_be_visible(timeout=60_000)
-    expect(page.locator("#html_info_txt2img")).to_contain_text("Lora hashes")
+    expect(page.locator("#html_info_txt2img").first).to_contain_text("Lora hashes")
 
     with_lora = webui.txt2img(f"{PROMPT} <lora:{TITLE}:1>").pixels
     assert with_lora != before[0]
