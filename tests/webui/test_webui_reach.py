@@ -30,8 +30,9 @@ NEW = {"title": "Zuna", "kind": "style", "trigger_word": "zuna"}
 def make_project(tab: WebuiTab, title: str) -> None:
     """By the page's own form."""
     page = tab.page
+    expect(page.locator("select[data-action='project'] option")).not_to_have_count(0)  # the list has been read
     page.locator("[data-action='new-project']").click()
-    page.locator("form[data-form='project'] input[name='title']").fill(title)
+    page.locator("#lora_train_header form input[name='title']").fill(title)
     page.keyboard.press("Enter")
     expect(page.locator("select[data-action='project']")).to_contain_text(title)
 
