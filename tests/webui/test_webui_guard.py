@@ -40,12 +40,19 @@ class Scene:
         names = {name: state[name].split(" [")[0] for name in ("loaded", "chosen")}  # with its hash once that is known
         return {"hash": self.webui.hash(), "pixels": pixels, **kept, **names}
 
-    def expect_as_before(self) -> None:
+    def expect_as_before(self, reloaded: bool = False) -> None:
+        """`reloaded`: from its file meanwhile. The WebUI leaves a new wrapper of the text encoder in one mode when it
+        builds a model anew, and in the other when it fills one that is there; that is no business of ours."""
         start = time.monotonic()
         self.webui.txt2img()
         assert time.monotonic() - start < GENERATES_WITHIN + self.usual
         now = self.now()
-        assert now["hash"].against(self.before["hash"]) == {}
+        different = now["hash"].against(self.before["hash"])
+        if reloaded:
+            different = {name: pair for name, pair in different.items() if not _is_wrapper(pair)}
+            now["hash"], tensors = self.before["hash"], now["hash"]["tensors"]
+            assert tensors == self.before["hash"]["tensors"]
+        assert different == {}
         assert now == self.before
 
     def start(self, family: str = "", **run: Any) -> str:
@@ -74,6 +81,12 @@ class Scene:
 
     def losses(self, run: str) -> list[float]:
         return losses(self.webui, self.project, run)
+
+
+def _is_wrapper(pair: tuple[list[Any], list[Any]]) -> bool:
+    """Whether two entries of a hash differ in nothing but the mode of what the WebUI puts around a text encoder."""
+    (kind, _, *mine), (other_kind, _, *others) = pair
+    return kind == other_kind and mine == others and kind.endswith("WithCustomWords")
 
 
 @pytest.fixture(scope="module")
@@ -224,14 +237,14 @@ def test_another_checkpoint_is_trained_and_the_users_put_back(scene: Scene) -> N
     assert scene.webui.state()["chosen"].startswith(f"nano_{scene.family}.")
     scene.end(run)
     assert scene.webui.state()["loaded"].startswith(scene.before["loaded"])
-    scene.expect_as_before()
+    scene.expect_as_before(reloaded=True)
 
 
 def test_another_checkpoint_fails_and_the_users_is_put_back(scene: Scene) -> None:
     scene.webui.fault("loop", "RuntimeError", after=2)
     scene.end(scene.start(OTHER[scene.family]), "failed")
     assert scene.webui.state()["loaded"].startswith(scene.before["loaded"])
-    scene.expect_as_before()
+    scene.expect_as_before(reloaded=True)
 
 
 def test_a_checkpoint_picked_meanwhile_is_loaded_afterwards(scene: Scene) -> None:
@@ -245,7 +258,7 @@ def test_a_checkpoint_picked_meanwhile_is_loaded_afterwards(scene: Scene) -> Non
     picked.result(30)
     assert scene.webui.state()["loaded"].startswith(f"nano_{other}")
     scene.webui.choose(scene.family)
-    scene.expect_as_before()
+    scene.expect_as_before(reloaded=True)
 
 
 def test_what_pictures_are_drawn_with_does_not_reach_the_training(scene: Scene) -> None:
@@ -278,18 +291,17 @@ def test_a_damaged_model_is_read_from_its_file_again(scene: Scene) -> None:
     scene.webui.release()
     over = scene.end(run, "failed")
     assert over["error"]["code"] == "guard.changed"
-    scene.expect_as_before()
+    scene.expect_as_before(reloaded=True)
 
 
-def test_fp8_is_refused(scene_of: Callable[..., Scene]) -> None:
-    scene = scene_of("sd1")
+def test_fp8_is_refused(own_webui: Callable[..., Webui]) -> None:
+    """In a WebUI of its own: what this setting rounds stays so, also without it."""
+    scene = Scene(own_webui(), "sd1")
     scene.webui.set_options(fp8_storage="Enable")
-    try:
-        over = scene.end(scene.start(), "failed")
-        assert over["error"]["code"] == "webui.fp8"
-    finally:
-        scene.webui.set_options(fp8_storage="Disable")
-    scene.expect_as_before()
+    before = scene.webui.hash()
+    over = scene.end(scene.start(), "failed")
+    assert over["error"]["code"] == "webui.fp8"
+    assert scene.webui.hash().against(before) == {}
 
 
 def test_another_unet_is_refused(scene_of: Callable[..., Scene]) -> None:
