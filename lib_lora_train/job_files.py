@@ -26,6 +26,7 @@ else:
 
 RECORD_VERSION = 1
 RECORD, EVENTS, LOCK = "job.json", "events.jsonl", "job.lock"
+PATIENCE = 5.0  # seconds
 TRIES, PAUSE = 5, 0.01  # whoever only looks whether a lock is held, holds it for a moment
 ENDED = ("done", "stopped", "failed")
 
@@ -162,12 +163,14 @@ class FolderLock:
             handle = (folder / LOCK).open("ab")
         except OSError as error:
             raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
-        for _ in range(TRIES):
-            if _lock(handle):
-                return cls(handle)
+        # A job writes that it has ended, and lets go of the lock a moment later.
+        until = time.monotonic() + (PATIENCE if _has_ended(folder) else TRIES * PAUSE)
+        while not _lock(handle):
+            if time.monotonic() > until:
+                handle.close()
+                return None
             time.sleep(PAUSE)
-        handle.close()
-        return None
+        return cls(handle)
 
     @classmethod
     def held(cls, folder: Path) -> bool:
@@ -183,6 +186,13 @@ class FolderLock:
 
     def release(self) -> None:
         self._handle.close()
+
+
+def _has_ended(folder: Path) -> bool:
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))["state"] in ENDED
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _lock(handle: BinaryIO) -> bool:

@@ -430,3 +430,16 @@ def test_a_number_that_belongs_to_somebody_else_does_not_keep_a_job_alive(tmp_pa
     (tmp_path / RECORD).write_text(json.dumps(record), encoding="utf-8")
     (tmp_path / LOCK).touch()
     assert read_job(tmp_path).state == "interrupted"
+
+
+def test_a_job_that_has_written_its_end_lets_go_a_moment_later(tmp_path: Path) -> None:
+    held = FolderLock.take(tmp_path)
+    (tmp_path / RECORD).write_text('{"state": "running"}', encoding="utf-8")
+    assert FolderLock.take(tmp_path) is None
+    (tmp_path / RECORD).write_text('{"state": "done"}', encoding="utf-8")
+    timer = threading.Timer(0.3, held.release)
+    timer.start()
+    taken = FolderLock.take(tmp_path)
+    assert taken is not None
+    taken.release()
+    timer.join()

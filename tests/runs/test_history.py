@@ -192,7 +192,7 @@ def test_a_run_goes_to_the_trash_with_its_files_and_comes_back(host, project: Pr
 
 
 def test_a_living_run_is_not_deleted(host, project: Project) -> None:
-    make_run(host, project)
+    make_run(host, project, "running")
     lock = FolderLock.take(project.path("runs/r01"))
     assert code_of(delete_run, host, project, "r01") == "run.lives"
     lock.release()
