@@ -5,7 +5,6 @@ import argparse
 
 def preload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lora-train-dir", type=str, default=None, help="folder of the LoRA training projects")
-    parser.add_argument("--lora-train-offline", action="store_true", help="LoRA training never uses the network")
     parser.add_argument(
         "--lora-train-open-rest",
         action="store_true",

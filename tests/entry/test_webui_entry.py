@@ -106,7 +106,7 @@ def test_preload_needs_nothing_but_argparse() -> None:
     parser = argparse.ArgumentParser()
     preload.preload(parser)
     options = vars(parser.parse_args([]))
-    assert options == {"lora_train_dir": None, "lora_train_offline": False, "lora_train_open_rest": False}
+    assert options == {"lora_train_dir": None, "lora_train_open_rest": False}
 
 
 # Whatever is imported of a WebUI is there, and does nothing; `load` tells what the extension asks to be called for.
