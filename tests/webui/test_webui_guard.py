@@ -103,6 +103,7 @@ def scene_of(scenes: dict[Any, Scene], start_webui: Callable[..., Webui]) -> Cal
         key = (webui.address, family)  # it may have been started anew
         if key not in scenes:
             scenes[key] = Scene(webui, family)
+        scenes[key].before = scenes[key].now()  # putting it in order may have loaded it anew
         return scenes[key]
 
     return one
