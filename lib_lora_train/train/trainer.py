@@ -137,6 +137,7 @@ class Trainer:
 
     def _wait_while_paused(self) -> None:
         if self.commands.paused:
+            self.network = self.optimizer = self.encode = self.model = None  # what they held is the host's now
             self.events(Stage("train.stage_paused", self.held.progress.step if self.held else 0))
             self.commands.wait_while_paused()
 
@@ -176,13 +177,12 @@ class Trainer:
         self._set_up(model)
         try:
             self._encode_ahead(model)
-            self.blocks = blocks_for(self.settings, model, self._largest_bucket())
+            largest = self._largest_bucket()
+            self.blocks = blocks_for(self.settings, model, largest)
             model.recompute(self.blocks)
             with (
                 self.network.attached(),
-                explain_out_of_memory(
-                    self.settings, model, self.blocks, self._largest_bucket(), lambda: self.last_state
-                ),
+                explain_out_of_memory(self.settings, model, self.blocks, largest, lambda: self.last_state),
             ):
                 self._restore()
                 if self.progress.step == 0 and self.progress.batch == 0:

@@ -1,10 +1,13 @@
 """A run that stops anywhere and goes on ends with the same bits as one that never stopped."""
 
+import gc
 from pathlib import Path
 
 import pytest
+import torch
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.network.modules import Adapter
 from lib_lora_train.settings.tables import OPTIMIZERS, SCHEDULES
 from tests.helpers.runs import StopsAfter, equal, resumed, run, tiny_settings, weights, write_pictures
 
@@ -68,6 +71,22 @@ def test_a_pause_is_no_interruption_either(whole, tiny_checkpoint, pictures, tmp
     result = run(settings, listen, commands)
     assert result.outcome == "done" and len(stages) == 1
     assert equal(whole, weights(result.lora))
+
+
+def test_a_pause_holds_no_memory_of_the_device(tiny_checkpoint, pictures, tmp_path):
+    """What is kept to go on with lies in the computer's memory."""
+    commands, held = StopsAfter(2, "pause"), []
+
+    def listen(event):
+        if getattr(event, "code", "") == "train.stage_paused":
+            gc.collect()
+            held.extend(one for one in gc.get_objects() if issubclass(type(one), torch.optim.Optimizer | Adapter))
+            commands.resume()
+
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if issubclass(type(one), torch.optim.Optimizer | Adapter)}
+    run(tiny_settings(tiny_checkpoint, pictures, tmp_path, max_train_epochs=1), listen, commands)
+    assert [one for one in held if id(one) not in before] == []
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
