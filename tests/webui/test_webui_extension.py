@@ -93,7 +93,7 @@ def test_the_tab_is_in_the_webuis_language(webui: Webui, open_tab: TabOpener) ->
     webui.reload_ui()
     try:
         tab = open_tab(webui)  # by a browser that would rather have English
-        expect(tab.page.locator("#lora_train_header_place")).to_contain_text("项目")
+        expect(tab.page.locator(".lora_train_head")).to_contain_text("项目")
         tab.tab("train")
         expect(tab.page.locator("#lora_train_train_button")).to_contain_text("训练")
         tab.page.goto("about:blank")  # the server is away for a moment
