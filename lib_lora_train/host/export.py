@@ -14,12 +14,10 @@ from lib_lora_train.host import ldm_keys
 from lib_lora_train.host.hints import hints_path
 from lib_lora_train.host.ldm_yaml import to_yaml_options
 from lib_lora_train.host.loading import Description, describe
-from lib_lora_train.host.tokens import CHUNK, CLIP_VOCABULARY
+from lib_lora_train.host.tokens import CHUNK, CLIP_VOCABULARY, END, START, VOCABULARY_FILES
 from lib_lora_train.host.weights import open_weights
 
-_VOCABULARY = ("vocab.json", "merges.txt")
-_START, _END = "<|startoftext|>", "<|endoftext|>"
-_MARKS = {"bos_token": _START, "eos_token": _END, "unk_token": _END, "pad_token": _END}
+_MARKS = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
 
 
 def export_single_file(folder: Path, path: Path) -> list[Path]:
@@ -52,11 +50,11 @@ def export_single_file(folder: Path, path: Path) -> list[Path]:
 
 def _write_text_parts(description: Description, folder: Path) -> list[Path]:
     """Vocabulary and config as transformers reads them from a folder; returns what was written."""
-    for name in _VOCABULARY:
+    for name in VOCABULARY_FILES:
         write_bytes(folder / name, (description.tokenizers[0] / name).read_bytes())
     write_json(folder / "tokenizer_config.json", {"model_max_length": CHUNK + 2, **_MARKS})
     write_json(folder / "config.json", {"model_type": "clip_text_model", **description.architecture.text_encoder})
-    return [folder / name for name in (*_VOCABULARY, "tokenizer_config.json", "config.json")]
+    return [folder / name for name in (*VOCABULARY_FILES, "tokenizer_config.json", "config.json")]
 
 
 def ldm_tensors(description: Description) -> dict[str, Tensor]:

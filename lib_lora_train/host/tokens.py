@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 CHUNK = 75  # tokens that CLIP reads at once, start and end marks not counted
 CLIP_REPOSITORY = "openai/clip-vit-large-patch14"
 CLIP_VOCABULARY = 49408
-_FILES = ("vocab.json", "merges.txt")
-_START, _END = "<|startoftext|>", "<|endoftext|>"
+VOCABULARY_FILES = ("vocab.json", "merges.txt")
+START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str) -> CLIPTokenizer:
@@ -34,7 +34,7 @@ def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str) -> CLIP
     the checkpoint. Raises UserError("host.tokenizer_missing", "host.tokenizer_size").
     """
     for folder in folders:
-        if all((folder / name).is_file() for name in _FILES):
+        if all((folder / name).is_file() for name in VOCABULARY_FILES):
             return _checked(_from_folder(folder), vocabulary, where)
     if vocabulary != CLIP_VOCABULARY:
         raise UserError("host.tokenizer_own", where, count=vocabulary)
@@ -54,10 +54,10 @@ def _from_folder(folder: Path) -> CLIPTokenizer:
     tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"),
         str(folder / "merges.txt"),
-        unk_token=_END,
-        bos_token=_START,
-        eos_token=_END,
-        pad_token=_END,
+        unk_token=END,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
         model_max_length=CHUNK + 2,
     )
     if tokenizer.fix_text is None:
@@ -96,7 +96,7 @@ def unpack_open_clip(bpe: Path, folder: Path) -> None:
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     symbols = [chr(byte) for byte in kept]
     symbols += [chr(256 + n) for n in range(256 - len(kept))]
-    words = [*symbols, *(symbol + "</w>" for symbol in symbols), *(m.replace(" ", "") for m in merges), _START, _END]
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), *(m.replace(" ", "") for m in merges), START, END]
     write_json(folder / "vocab.json", {word: index for index, word in enumerate(words)})
     write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
 
@@ -117,7 +117,7 @@ def _hub_folder(where: str) -> Path:
 
 
 def _fetched(download: Callable[..., str], local_files_only: bool) -> Path:
-    paths = [Path(download(CLIP_REPOSITORY, name, local_files_only=local_files_only)) for name in _FILES]
+    paths = [Path(download(CLIP_REPOSITORY, name, local_files_only=local_files_only)) for name in VOCABULARY_FILES]
     return paths[0].parent
 
 

@@ -177,15 +177,7 @@ class Server:
         return [line for line in self.log().splitlines() if _BAD.search(line)]
 
     def _end(self, number: int) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
+        end_process(self._process, number)
 
 
 def wait_for(look: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 60) -> Any:
@@ -215,3 +207,16 @@ def write_drawings(folder: Path, pictures: Sequence[tuple[Image, str]]) -> Path:
 def _answer(status: int, content: bytes, headers: Any) -> Answer:
     is_json = headers.get("content-type", "").startswith("application/json")
     return Answer(status, json.loads(content) if is_json else content, headers)
+
+
+def end_process(process: subprocess.Popen[bytes] | None, number: int) -> None:
+    """By a signal; one that does not heed it within a minute is killed, and the test fails."""
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(number)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise

@@ -22,7 +22,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.helpers.serving import ROOT, Rest, wait_for
+from tests.helpers.serving import ROOT, Rest, end_process, wait_for
 
 CHECKOUT, PYTHON = "LORA_TRAIN_WEBUI", "LORA_TRAIN_WEBUI_PYTHON"
 FAMILIES = ("sd1", "sd2v", "sdxl")
@@ -292,15 +292,7 @@ class Webui:
         return True
 
     def _end(self, number: int) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
+        end_process(self._process, number)
 
 
 # Options that tests change, and their usual values.
