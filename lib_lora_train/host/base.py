@@ -254,6 +254,18 @@ class Host(Protocol):
         """A new file is visible at once."""
         ...
 
+    def upscalers(self) -> list[str]:
+        """Names of models that enlarge pictures and are there; none where the host has no such thing. Fast."""
+        ...
+
+    def upscale(self, image: Image, name: str, factor: float, commands: Commands | None = None) -> Image:
+        """The picture `factor` times as wide and as high by one of `upscalers()`, RGB, or RGBA if it has transparency.
+
+        Takes the host's lock for this one picture, so it may not be called within a session. Raises UserError, and
+        Stopped when a stop command comes meanwhile.
+        """
+        ...
+
     def tell(self, event: Event) -> None:
         """Hears every event of a running job, for a display of the host's own. Takes no time and raises nothing."""
         ...

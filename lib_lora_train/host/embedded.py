@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import (
@@ -128,6 +129,14 @@ class EmbeddedHost:
     def refresh_loras(self) -> None:
         """A new file is visible at once. Files are known by path and time of change, so nothing old is ever shown."""
         self._adapters.clear()
+
+    def upscalers(self) -> list[str]:
+        """It has none."""
+        return []
+
+    def upscale(self, image: Image, name: str, factor: float, commands: Commands | None = None) -> Image:
+        """Raises UserError("host.no_upscaler")."""
+        raise UserError("host.no_upscaler", name)
 
     def tell(self, event: Event) -> None:
         """Has no display of its own."""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 from modules import call_queue, devices, paths, sd_models, shared
+from PIL.Image import Image
 
 from lib_lora_train.host.base import CheckpointFacts, CheckpointInfo, HostPaths, Memory
 from lib_lora_train.host.facts import header_stamps
 from lib_lora_train.host.machine import ram
-from lib_lora_train.host.webui import checkpoints
+from lib_lora_train.host.webui import checkpoints, upscaling
 from lib_lora_train.host.webui.display import Display
 from lib_lora_train.host.webui.facts import is_of, read_facts
 from lib_lora_train.host.webui.lock import HostLock
@@ -91,25 +92,40 @@ class WebuiHost:
     def session(self, commands: Commands | None = None, events: EventSink | None = None) -> Iterator[WebuiSession]:
         """Takes the WebUI's queue lock once. While it waits, `events` is told; a stop command then raises Stopped."""
         commands, events = commands or Commands(), events or ignore_events
-        try:
-            held = self._lock.held(commands, lambda: self._wait(events))
-            with held, self.display.shown():
-                _finish_starting()
-                session = WebuiSession(self, commands, events)
-                try:
-                    yield session
-                finally:
-                    session.close()
-        finally:
-            self.display.stop_waiting()
+        with self._turn(commands, events):
+            _finish_starting()
+            session = WebuiSession(self, commands, events)
+            try:
+                yield session
+            finally:
+                session.close()
 
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
         LoraExtension().refresh()
 
+    def upscalers(self) -> list[str]:
+        """Those of the WebUI whose models are files on the disk."""
+        return upscaling.upscaler_names()
+
+    def upscale(self, image: Image, name: str, factor: float, commands: Commands | None = None) -> Image:
+        """See `host.base.Host.upscale` and `upscaling.upscale`. The checkpoint stays as it is, and need not be there."""
+        commands = commands or Commands()
+        with self._turn(commands, ignore_events), self.display.drawing():
+            return upscaling.upscale(image, name, factor, commands)
+
     def tell(self, event: Event) -> None:
         """Shows an event of a running job in the WebUI's own bar."""
         self.display.tell(event)
+
+    @contextmanager
+    def _turn(self, commands: Commands, events: EventSink) -> Iterator[None]:
+        """The queue lock, and the WebUI's bar for what is done with it."""
+        try:
+            with self._lock.held(commands, lambda: self._wait(events)), self.display.shown():
+                yield
+        finally:
+            self.display.stop_waiting()
 
     def _wait(self, events: EventSink) -> None:
         self.display.wait()
