@@ -17,7 +17,8 @@ from demo.pen import Pen
 from demo.scene import background
 
 __all__ = [
-    "ATTRIBUTES", "CHARACTER", "FREE", "HELD_OUT", "NONE", "SIZE", "TRAITS", "Drawing", "Portrait", "draw", "sample", "tags",
+    "ATTRIBUTES", "CANVAS", "CHARACTER", "FREE", "HELD_OUT", "NONE", "SIZE", "TRAITS", "Drawing", "Portrait", "draw",
+    "draw_large", "sample", "tags",
 ]  # fmt: skip
 
 SIZE = 128  # pixels of the finished picture
@@ -43,6 +44,14 @@ class Drawing:
 
 def draw(portrait: Portrait, rng: random.Random) -> Drawing:
     """Draw a portrait. What has no tag (clothes, skin, exact place, trees and stars) is drawn from ``rng``."""
+    large = draw_large(portrait, rng)
+    scale = SIZE / CANVAS
+    boxes = [(kind, *(side * scale for side in sides)) for kind, *sides in large.boxes]
+    return Drawing(large.image.resize((SIZE, SIZE), Image.Resampling.BOX), boxes)  # type: ignore[arg-type]
+
+
+def draw_large(portrait: Portrait, rng: random.Random) -> Drawing:
+    """As ``draw``, before it is reduced: 256 x 256, with its edges not yet smooth and boxes in its own pixels."""
     image = Image.new("RGB", (CANVAS, CANVAS))
     canvas = ImageDraw.Draw(image)
     background(canvas, portrait["background"], rng)
@@ -51,10 +60,8 @@ def draw(portrait: Portrait, rng: random.Random) -> Drawing:
     else:
         unit, x, y = 60.0, 128 + rng.randint(-6, 6), 114 + rng.randint(-5, 5)
     pen = Pen(canvas, (x, y), unit * rng.uniform(0.97, 1.03))
-    boxes = paint_face(pen, portrait, rng)
-    scale = SIZE / CANVAS
-    pixels = [
-        (kind, *(v * scale for v in (*pen.at(left, top), *pen.at(right, bottom))))
-        for kind, left, top, right, bottom in boxes
+    boxes = [
+        (kind, *pen.at(left, top), *pen.at(right, bottom))
+        for kind, left, top, right, bottom in paint_face(pen, portrait, rng)
     ]
-    return Drawing(image.resize((SIZE, SIZE), Image.Resampling.BOX), pixels)  # type: ignore[arg-type]
+    return Drawing(image, boxes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,12 +154,13 @@ def test_the_webuis_interrupt_ends_it(scene: Scene) -> None:
 
 
 def test_a_stop_command_presses_interrupt(scene: Scene) -> None:
-    commands, pressed = Commands(), threading.Event()
+    commands = Commands()
 
     def work() -> None:
         commands.stop()
-        while not scene.state.interrupted:
-            pressed.wait(0.01)
+        until = time.monotonic() + 10
+        while not scene.state.interrupted and time.monotonic() < until:
+            time.sleep(0.01)
 
     scene.add("Sharp", Model(deed=work))
     with pytest.raises(Stopped):
