@@ -115,7 +115,10 @@ def _walk(reader: _Reader, where: str) -> None:
             if not open_messages:
                 break
             continue
-        field, wire = divmod(reader.varint(end), 8)
+        tag = reader.varint(end)
+        if tag >= 1 << 32:  # protobuf's readers drop the upper bits, and would see another field than we do
+            raise _MalformedError
+        field, wire = divmod(tag, 8)
         child, name = _CHILDREN[kind].get(field), _NAMES.get(kind, {}).get(field)
         if wire != _BYTES:
             value = _number(reader, wire, end)
@@ -155,6 +158,6 @@ def _number(reader: _Reader, wire: int, end: int) -> int:
 
 
 def _foreign(used: set[tuple[str, str]], defined: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    for domain, operator in sorted(used - defined):
-        if domain not in ALLOWED_DOMAINS or operator in _OPENS_FILES:
+    for domain, operator in sorted(used):
+        if operator in _OPENS_FILES or (domain not in ALLOWED_DOMAINS and (domain, operator) not in defined):
             yield domain, operator

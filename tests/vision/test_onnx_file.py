@@ -9,8 +9,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("onnxruntime")
@@ -19,7 +20,7 @@ import onnxruntime
 from lib_lora_train.errors import UserError
 from lib_lora_train.vision.onnx_file import check_onnx
 from lib_lora_train.vision.sessions import open_session
-from tests.helpers.onnx_bytes import number, piece, tiny_model, varint
+from tests.helpers.onnx_bytes import number, piece, tiny_model, value_info, varint
 
 WEB_PAGE = b"\xef\xbb\xbf\n <!doctype html><html><head><title>Sign in</title></head></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 379000000\n"
@@ -152,6 +153,7 @@ def test_external_data_is_refused(tmp_path, monkeypatch, kind):
         lambda: build(functions=[function(node("worse"))], nodes=[node("evil")]),
         lambda: build(functions=[function(constant(t=None), name="Other")], nodes=[node("evil")]),
         lambda: build(nodes=[node("com.microsoft", "EPContext")]),
+        lambda: build(nodes=[node("evil", "EPContext")], functions=[function(name="EPContext")]),
     ],
 )
 def test_operators_that_onnxruntime_does_not_ship_are_refused(tmp_path, monkeypatch, make):
@@ -196,6 +198,7 @@ NO_MODELS = {
     "a name that is no text": number(1, 8) + piece(7, piece(1, piece(7, b"\xff\xfe"))) + piece(8, b""),
     "a long name": number(1, 8) + piece(7, piece(1, piece(7, "d" * 5000))) + piece(8, b""),
     "an endless number": b"\x08" + b"\xff" * 20,
+    "a field number with more bits than there are": number(1, 8) + varint(1 << 35 | 7 << 3 | 2) + b"\x00",
     "field 0": b"\x02\x00" + tiny_model(),
     "a group": tiny_model() + b"\x0b\x0c",
     "an unknown wire type": tiny_model() + b"\x0f",
@@ -263,6 +266,65 @@ def test_one_wrong_byte_is_refused_or_harmless(tmp_path_factory, position, value
         open_session(path)
     except UserError as error:
         assert error.code.startswith("onnx.")
+
+
+SECRET = b"\x00\x00\x28\x42"  # 42.0
+
+
+def thief(field: int = 13, location: int = 14) -> bytes:
+    """y = x + the number in the file "secret"; the two arguments are the keys of the tensor's fields."""
+    entry = piece(1, "location") + piece(2, "secret")
+    tensor = number(1, 1) + number(2, 1) + piece(8, "w") + varint(field << 3 | 2) + varint(len(entry)) + entry
+    tensor += varint(location << 3) + varint(1)
+    add = piece(1, "x") + piece(1, "w") + piece(2, "y") + piece(4, "Add")
+    graph = piece(1, add) + piece(2, "g") + piece(5, tensor) + piece(11, value_info("x", (1, 1)))
+    return number(1, 8) + piece(7, graph + piece(12, value_info("y", (1, 1)))) + piece(8, piece(1, "") + number(2, 17))
+
+
+def steals(path: Path) -> bool:
+    """Whether onnxruntime by itself reads the secret."""
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        found = session.run(None, {"x": numpy.zeros((1, 1), numpy.float32)})
+    except Exception:  # noqa: BLE001 - whatever it says, it has not read the secret
+        return False
+    return found[0].tobytes() == SECRET
+
+
+def test_the_danger_is_real(tmp_path):
+    (tmp_path / "secret").write_bytes(SECRET)
+    assert steals(write(tmp_path, thief()))
+    assert refusal(tmp_path / "model.onnx") == "onnx.external_data"
+
+
+@pytest.mark.parametrize("bit", [29, 30, 31])
+def test_field_numbers_that_protobuf_would_shorten(tmp_path, bit):
+    """It keeps the lower 32 bits of a key, so that field 2^29 + 13 is field 13 to it."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    path = write(tmp_path, thief(13 | 1 << bit, 14 | 1 << bit))
+    assert steals(path)
+    assert refusal(path) == "onnx.unreadable"
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_what_passes_reads_no_other_file(tmp_path_factory, data):
+    """Bytes of a thief are changed, put in or left out; then our reader and protobuf's must agree about it."""
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "secret").write_bytes(SECRET)
+    model = bytearray(thief(*data.draw(st.sampled_from([(13, 14), (13 | 1 << 28, 14), (13 | 1 << 29, 14 | 1 << 29)]))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        position = data.draw(st.integers(0, len(model) - 1))
+        length = data.draw(st.integers(0, 2))
+        model[position : position + length] = data.draw(st.binary(max_size=2))
+    path = write(folder, bytes(model), "changed.onnx")
+    try:
+        check_onnx(path)
+    except UserError:
+        return
+    assert not steals(path)
 
 
 def test_weights_are_stepped_over(tmp_path):
