@@ -5,7 +5,7 @@ Two hosts speak it: the embedded one (diffusers) and the WebUI's. The trainer se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from lib_lora_train.errors import UserError
 from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.network.sites import Site
 from lib_lora_train.signals import Commands, Event, EventSink
@@ -215,6 +216,27 @@ class Session(Protocol):
         ...
 
 
+class Captioner(Protocol):
+    """Whoever says in words what is in a picture: a host's, or one of `prepare.captioners`."""
+
+    name: str  # one of `prepare.tables.CAPTIONERS`
+    key: str  # another one when it may say something else
+
+    def trouble(self) -> UserError | None:
+        """Why it cannot be used; None when it seems that it can. Fast; nothing is loaded, and no network is used."""
+        ...
+
+    def loaded(
+        self, commands: Commands | None = None, events: EventSink | None = None
+    ) -> AbstractContextManager[Callable[[Image], str]]:
+        """A function from a picture to a sentence, or to tags between commas; its memory is free after the block.
+
+        A host's takes the host's lock for the whole block, so it may not be entered within a session. Entering and
+        calling raise UserError, and Stopped when a stop command comes meanwhile.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class HostPaths:
     """Folders of a host."""
@@ -264,6 +286,10 @@ class Host(Protocol):
         Takes the host's lock for this one picture, so it may not be called within a session. Raises UserError, and
         Stopped when a stop command comes meanwhile.
         """
+        ...
+
+    def captioners(self) -> list[Captioner]:
+        """Its own, whether or not their models are there; none where the host has no such thing. Fast."""
         ...
 
     def tell(self, event: Event) -> None:

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import (
     BorrowRequest,
+    Captioner,
     CheckpointFacts,
     CheckpointInfo,
     Generated,
@@ -137,6 +138,10 @@ class EmbeddedHost:
     def upscale(self, image: Image, name: str, factor: float, commands: Commands | None = None) -> Image:
         """Raises UserError("host.no_upscaler")."""
         raise UserError("host.no_upscaler", name)
+
+    def captioners(self) -> list[Captioner]:
+        """It has none."""
+        return []
 
     def tell(self, event: Event) -> None:
         """Has no display of its own."""

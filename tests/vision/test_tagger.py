@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.vision.tagger import Tagger, tag_words
+
+onnx = pytest.importorskip("onnx", reason="makes models with onnx")
+from onnx import TensorProto, helper  # noqa: E402
 
 SIDE = 8
 

@@ -11,10 +11,11 @@ import torch
 from modules import call_queue, devices, paths, sd_models, shared
 from PIL.Image import Image
 
-from lib_lora_train.host.base import CheckpointFacts, CheckpointInfo, HostPaths, Memory
+from lib_lora_train.host.base import Captioner, CheckpointFacts, CheckpointInfo, HostPaths, Memory
 from lib_lora_train.host.facts import header_stamps
 from lib_lora_train.host.machine import ram
 from lib_lora_train.host.webui import checkpoints, upscaling
+from lib_lora_train.host.webui.captioning import Blip, DeepDanbooru
 from lib_lora_train.host.webui.display import Display
 from lib_lora_train.host.webui.facts import is_of, read_facts
 from lib_lora_train.host.webui.lock import HostLock
@@ -113,6 +114,10 @@ class WebuiHost:
         commands = commands or Commands()
         with self._turn(commands, ignore_events), self.display.drawing():
             return upscaling.upscale(image, name, factor, commands)
+
+    def captioners(self) -> list[Captioner]:
+        """BLIP and DeepDanbooru, as the WebUI has them for Interrogate."""
+        return [Blip(self._turn), DeepDanbooru(self._turn)]
 
     def tell(self, event: Event) -> None:
         """Shows an event of a running job in the WebUI's own bar."""
