@@ -81,9 +81,13 @@ window.loraTrain = (() => {
 
     /** The sentence in the page's language, its {names} replaced. The English sentence is the key. */
     function text(english, values = {}) {
+        return word(english).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+    }
+
+    /** A word of the server's own tables, as labels of settings are, in the page's language. */
+    function word(english) {
         const texts = (state.session && state.session.texts) || {};
-        const sentence = Object.hasOwn(texts, english) ? texts[english] : english;
-        return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+        return Object.hasOwn(texts, english) ? texts[english] : english;
     }
 
     /** As `text`, with {count}, in the form that the number asks for. */
@@ -218,7 +222,7 @@ window.loraTrain = (() => {
     });
 
     return {
-        state, on, emit, report, attempt, text, plural, language, number, significant, bytes, duration, moment,
+        state, on, emit, report, attempt, text, word, plural, language, number, significant, bytes, duration, moment,
         memory, root, visible, shown, onShown, later, pause, onStart,
     };
 })();

@@ -73,6 +73,11 @@
             return this.request("PUT", url(parts), body);
         }
 
+        /** Sends a file as it is. @param {Blob} file */
+        putFile(parts, file) {
+            return this.request("PUT", url(parts), file);
+        }
+
         patch(parts, body) {
             return this.request("PATCH", url(parts), body);
         }
@@ -84,11 +89,12 @@
         /** The answer's JSON. Raises ApiError. A session that is not known any more is renewed once. */
         async request(method, address, body, signal, again = true) {
             const headers = {[TOKEN_HEADER]: this.token, Accept: "application/json"};
-            if (body !== undefined) headers["Content-Type"] = "application/json";
+            const raw = body instanceof Blob;
+            if (body !== undefined) headers["Content-Type"] = raw ? "application/octet-stream" : "application/json";
             let response;
             try {
                 response = await fetch(address, {
-                    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+                    method, headers, signal, body: raw ? body : JSON.stringify(body),
                     credentials: "same-origin", cache: "no-store",
                 });
             } catch (error) {

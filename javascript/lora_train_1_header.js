@@ -295,7 +295,7 @@
     });
 
     Object.assign(loraTrain, {
-        say, sayUndo, unsay, openTab, projectFields, projectForm, createProject, loadProjects, kindWords,
+        messages, say, sayUndo, unsay, openTab, projectFields, projectForm, createProject, loadProjects, kindWords,
         showStartProblem,
     });
 })();

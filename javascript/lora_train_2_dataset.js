@@ -26,10 +26,15 @@
                 remove: () => attempt(() => this.deletePictures(this.chosen)),
             });
             this.viewer = new loraTrain.PictureViewer(this.grid, (pictures) => this.deletePictures(pictures));
-            this.trainNow = new loraTrain.TrainNow(() => this.concepts.trainingPictures);
+            this.preparation = loraTrain.preparation = new loraTrain.Preparation();
+            this.prepare = new loraTrain.PrepareCard(this.preparation, {
+                changed: () => this.refresh(), restore: (trashId) => this.restore(trashId),
+            });
+            this.trainNow = new loraTrain.TrainNow(() => this.concepts.trainingPictures, this.prepare);
             this.work = make("div", {class: "lora_train_dataset", hidden: true},
                 make("div", {class: "lora_train_dataset_top"}, this.makeDrop(), this.trainNow.element),
-                this.queue.element, this.concepts.element, this.makeToolbar(), this.makeNewcomer(), this.grid.element);
+                this.queue.element, this.prepare.element, this.concepts.element, this.makeToolbar(),
+                this.makeNewcomer(), this.grid.element);
             this.welcome = make("div", {class: "lora_train_welcome", hidden: true});
             panel.replaceChildren(this.welcome, this.work);
             this.catchDrops(panel);
@@ -192,6 +197,7 @@
         async refresh(showPictures = () => this.grid.reload()) {
             const project = state.project;
             if (!project) return;
+            attempt(() => this.preparation.look());
             const [details, trash] = await Promise.all([api.get(this.path), api.get([...this.path, "trash"])]);
             if (project !== state.project) return;
             this.trash = trash.trash;

@@ -15,9 +15,13 @@
     }
 
     class TrainNow {
-        /** @param {function(): number} countPictures of the open project */
-        constructor(countPictures) {
+        /**
+         * @param {function(): number} countPictures of the open project
+         * @param {PrepareCard} prepare
+         */
+        constructor(countPictures, prepare) {
             this.countPictures = countPictures;
+            this.prepare = prepare;
             this.choice = memory.read("choice") || "balanced";
             this.generation = 0;
             this.checkpoint = select([], "", {"data-action": "checkpoint"});
@@ -27,16 +31,24 @@
             });
             const choices = state.session.choices.map((name) => [name, choiceWords(name)]);
             this.press = button(text("Train now"), {kind: "primary", name: "train-now", run: () => this.start()});
+            this.first = make("input", {type: "checkbox", "data-action": "prepare-first"});
+            this.first.addEventListener("change", () => {
+                memory.write(this.firstKey, this.first.checked ? "yes" : "no");
+            });
+            this.firstLine = make("label", {class: "lora_train_check", hidden: true}, this.first,
+                make("span", {}, text("Prepare first"), " ", make("span", {class: "lora_train_hint"},
+                    text("check, crop, background and tags as set below"))));
             this.line = make("p", {class: "lora_train_plan_line", role: "status"});
             this.warnings = make("ul", {class: "lora_train_warnings"});
             this.element = make("section", {class: "lora_train_card", "aria-label": text("Train now")},
                 make("div", {class: "lora_train_train_now"},
                     field(text("Train on"), this.checkpoint),
                     choice(text("Quality"), choices, this.choice, (value) => this.choose(value)), this.press),
-                this.line, this.warnings);
+                this.firstLine, this.line, this.warnings);
             this.planSoon = later(PLAN_WAIT, () => attempt(() => this.plan()));
             on("checkpoints", () => this.showCheckpoints());
             on("live", () => this.showButton());
+            on("preparation", () => this.showFirst());
             loraTrain.onShown(this.element, () => this.planSoon());
         }
 
@@ -44,6 +56,20 @@
             this.choice = value;
             memory.write("choice", value);
             this.planSoon();
+        }
+
+        get firstKey() {
+            return `prepare_first_${state.project.id}`;
+        }
+
+        /** Whether it is prepared first: as it was said for this project, else where something is left to do. */
+        showFirst() {
+            const {preparation} = this.prepare;
+            this.firstLine.hidden = !preparation.overview;
+            if (!preparation.overview) return;
+            const said = memory.read(this.firstKey);
+            this.first.checked = said ? said === "yes" : preparation.never || preparation.unapplied > 0;
+            this.showButton();
         }
 
         showCheckpoints() {
@@ -68,6 +94,7 @@
         get obstacle() {
             if (this.countPictures() === 0) return text("Add pictures first.");
             if (!this.checkpoint.value) return text("There is no checkpoint to train on.");
+            if (this.prepare.preparation.job) return text("It is being prepared already.");
             return "";
         }
 
@@ -107,6 +134,10 @@
         }
 
         async start() {
+            if (this.first.checked && !this.firstLine.hidden) {
+                await this.prepare.startTraining(this.wishes);
+                return;
+            }
             const started = await api.post(["projects", state.project.id, "runs"], {wishes: this.wishes});
             lookNow();
             emit("planned"); // the form has what was planned, and the choice made here

@@ -45,6 +45,17 @@ SESSION = {
 }  # fmt: skip
 
 
+UNTOUCHED = {"state": "never", "time": None}
+PREPARATION = {
+    "settings": {"check": {}, "crop": {"crop": "none"}, "matte": {"background": "none"}, "tag": {"taggers": []}},
+    "sources": 0, "planned": {"settings": {}, "reasons": []}, "job": None, "last": None, "undo": None,
+    "steps": dict.fromkeys(("check", "crop", "matte", "tag"), UNTOUCHED),
+    "changes": {"pictures": 0, "added": 0, "removed": 0, "captions": 0, "masks": 0},
+    "tools": {"faces": [], "upscalers": [], "captioners": [], "taggers": [], "mattes": [], "may_download": True,
+              "models_folder": ""},
+}  # fmt: skip
+
+
 class Answers:
     """What the page is answered, by path below the prefix; `asked` is what it asked for."""
 
@@ -59,6 +70,8 @@ class Answers:
             "projects/p1": {**PROJECT, "concepts": []},
             "projects/p1/pictures": {"total": 0, "pictures": []},
             "projects/p1/trash": {"trash": []},
+            "projects/p1/prepare": PREPARATION,
+            "projects/p1/prepare/schema": {"groups": []},
             "projects/p1/runs": {"runs": []},
             "live": {"running": None, "queue": [], "last": None, "time": 1.0},
         }

@@ -1,0 +1,168 @@
+/**
+ * The preparation of the open project as the server has it. It is read when the project is opened or its pictures
+ * change, and once a second while a job of it runs and the tab is seen.
+ */
+(() => {
+    "use strict";
+
+    const {state, api, url, on, emit, attempt, later, pause, visible, shown, lookNow, text} = loraTrain;
+    const STEPS = ["check", "crop", "matte", "tag"];
+    const SEEN = 1000; // ms between two looks while a job runs
+    const SAVE_WAIT = 400; // ms after the last change of a setting
+
+    /**
+     * @typedef {{left: number, top: number, right: number, bottom: number, width: number, height: number,
+     *   mirror: boolean, by: string, scale: number}} Crop box in pixels of the original, size of what is written
+     * @typedef {{id: string, name: string, concept: string, width: number, height: number, stamp: string,
+     *   problem: ?Problem, faces: number[][], proposal: Crop[], crops: Crop[], by_hand: boolean,
+     *   outputs: {picture: string, name: string, stamp: string}[], matte: {state: string, stamp: string},
+     *   changed: boolean, caption: {before: string, after: string}}} Source an original, and what becomes of it
+     * @typedef {{name: string, label: string, help: string, type: string, default: *, minimum: ?number,
+     *   maximum: ?number, choices: string[], unit: string}} PrepareSetting
+     */
+
+    class Preparation {
+        constructor() {
+            /** The server's overview of the open project; null before it was read. */
+            this.overview = null;
+            /** @type {{name: string, label: string, settings: PrepareSetting[]}[]} */
+            this.schema = [];
+            /** @type {?Element} what has to be in sight for a running job to be followed */
+            this.panel = null;
+            this.changes = 0; // of settings, counted: an older answer does not overwrite them
+            this.watching = false;
+            this.saving = Promise.resolve();
+            this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.save()));
+            on("project", () => {
+                this.overview = null;
+                this.projectId = state.project ? state.project.id : "";
+                emit("preparation", null);
+            });
+        }
+
+        get path() {
+            return ["projects", state.project.id, "prepare"];
+        }
+
+        get job() {
+            return this.overview && this.overview.job;
+        }
+
+        /** Whether nothing of it was ever done. */
+        get never() {
+            return this.overview !== null && STEPS.every((name) => this.overview.steps[name].state === "never");
+        }
+
+        /** How much Apply would change. */
+        get unapplied() {
+            return this.overview ? Object.values(this.overview.changes).reduce((sum, count) => sum + count, 0) : 0;
+        }
+
+        /** Reads the overview again. */
+        async look() {
+            const {project} = state;
+            if (!project) return;
+            const {changes} = this;
+            if (this.schema.length === 0) this.schema = (await api.get([...this.path, "schema"])).groups;
+            const overview = await api.get(["projects", project.id, "prepare"]);
+            this.take(overview, project, changes);
+        }
+
+        /** Takes over what the server said about a project. */
+        take(overview, project = state.project, changes = this.changes) {
+            if (!state.project || state.project.id !== project.id) return;
+            const before = this.overview;
+            this.overview = changes === this.changes ? overview : {...overview, settings: before.settings};
+            emit("preparation", this.overview);
+            if (before && before.job && !overview.job) emit("prepared", overview);
+            if (overview.job) this.watch();
+        }
+
+        async watch() {
+            if (this.watching) return;
+            this.watching = true;
+            while (this.job) {
+                await pause(SEEN);
+                if (state.project && visible() && shown(this.panel)) await attempt(() => this.look());
+            }
+            this.watching = false;
+        }
+
+        /** POST, whose answer is the overview; settings that wait to be saved go ahead of it. */
+        async act(action, body = {}) {
+            await this.saved();
+            const {project} = state;
+            const answer = await api.post([...this.path, action], body);
+            this.take(answer.overview || answer, project);
+            lookNow();
+            return answer;
+        }
+
+        start(steps, {apply = false, train = null} = {}) {
+            return this.act("start", {steps, apply, train});
+        }
+
+        /** Changes settings at once here, and soon on the server. */
+        change(group, values) {
+            this.changes += 1;
+            const {settings} = this.overview;
+            this.overview = {...this.overview, settings: {...settings, [group]: {...settings[group], ...values}}};
+            this.unsaved = true;
+            emit("preparation", this.overview);
+            this.saveSoon();
+        }
+
+        /** Resolves when no changed setting waits any more. */
+        async saved() {
+            if (this.unsaved) await this.save();
+            await this.saving;
+        }
+
+        save(settings = this.overview.settings) {
+            const {project, changes} = {project: state.project, changes: this.changes};
+            this.unsaved = false;
+            this.saving = this.saving.catch(() => {}).then(async () => {
+                const overview = await api.put(["projects", project.id, "prepare", "settings"], {settings});
+                this.take(overview, project, changes);
+            });
+            return this.saving;
+        }
+
+        /** The group of settings of a step. */
+        group(name) {
+            return this.schema.find((one) => one.name === name) || {name, label: name, settings: []};
+        }
+
+        /** Something of a source changed: what it means as a whole is read again, a little later. */
+        get touch() {
+            this.toucher = this.toucher || later(SAVE_WAIT, () => attempt(() => this.look()));
+            return this.toucher;
+        }
+    }
+
+    function stepWords(name) {
+        return {check: text("Check"), crop: text("Crop"), matte: text("Background"), tag: text("Tags")}[name];
+    }
+
+    /** The address of something of a source. */
+    function sourceUrl(source, what, query = {}) {
+        const path = ["projects", state.project.id, "prepare", "sources", source.id || source.source, what];
+        return url(path, {v: source.stamp, ...query});
+    }
+
+    /** What Apply would write of a crop; the address changes with everything that it depends on. */
+    function previewUrl(source, crop, size = 0) {
+        const box = source.crops[crop];
+        const frame = box ? [box.left, box.top, box.right, box.bottom, box.width, box.height, box.mirror] : [];
+        const background = Object.values(loraTrain.preparation.overview.settings.matte);
+        const mark = [source.stamp, ...frame, source.matte.state, source.matte.stamp, ...background].join("_");
+        return sourceUrl(source, "preview", {crop, v: mark, ...(size ? {size} : {})});
+    }
+
+    function matteUrl(source, size = 0) {
+        const {state: made, stamp} = source.matte;
+        return sourceUrl(source, "matte", {v: `${source.stamp}_${made}_${stamp}`, ...(size ? {size} : {})});
+    }
+
+    Object.assign(loraTrain, {Preparation, PREPARE_STEPS: STEPS, stepWords, sourceUrl, previewUrl, matteUrl});
+})();
