@@ -162,7 +162,8 @@ def _session(model: Path, threads: int | None, provider: str) -> InferenceSessio
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     providers = [(PROVIDERS[name], _OPTIONS.get(name, {})) for name in dict.fromkeys([provider, "cpu"])]
     with _failures(model, "onnx.unreadable"):
-        return onnxruntime.InferenceSession(str(model), options, providers=providers)
+        # Its own fallback to the CPU prints to the console, and says nothing to whoever asked.
+        return onnxruntime.InferenceSession(str(model), options, providers=providers, enable_fallback=0)
 
 
 @contextmanager

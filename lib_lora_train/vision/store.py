@@ -29,7 +29,7 @@ from lib_lora_train.vision.pins import PINS_FILE, Hashes, Pins, pin, read_pins
 MISSING, READY, CHANGED = "missing", "ready", "changed"
 _MB = 1_000_000
 _SPARE = 50 * _MB  # left free on the disk
-_ABANDONED = 3600.0  # seconds after which another process's unfinished download is swept away
+_ABANDONED = 86_400.0  # seconds after which another process's unfinished download is swept away
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # as huggingface_hub reads its switches
 _NOTHING: Mapping[str, Sequence[Path]] = MappingProxyType({})
 

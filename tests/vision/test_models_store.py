@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -382,6 +383,15 @@ def test_stop_while_it_waits_or_loads(tmp_path, hub, fault):
     thread.join(10)
     assert not thread.is_alive() and outcome == ["stopped"]
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_download_left_is_swept_away_in_time(tmp_path, hub):
+    for name, age in (("old", 100_000), ("new", 1_000)):
+        folder = drop(tmp_path / "small" / f".download.{name}.tmp", {"model.onnx": MODEL[:1000]})
+        changed = time.time() - age
+        os.utime(folder, (changed, changed))
+    make_store(tmp_path, hub).fetch("small", ignore_events, Commands())
+    assert [name for name in names(tmp_path / "small") if name.endswith(".tmp")] == [".download.new.tmp"]
 
 
 def test_no_thread_stays(tmp_path, hub):

@@ -136,11 +136,11 @@ def test_cuda_that_does_not_start_gives_way_to_the_cpu_and_says_so(tmp_path, mon
     offer(monkeypatch, CUDA)
     real, asked, events = onnxruntime.InferenceSession, [], []
 
-    def make(path, options, providers):
+    def make(path, options, providers, **more):
         asked.append([name for name, _ in providers])
         if not silently and asked[-1][0] == CUDA:
             raise RuntimeError("libcudnn.so.9: cannot open shared object file")
-        return real(path, options, providers=[CPU])
+        return real(path, options, providers=[CPU], **more)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", make)
     with OnnxModel(write(tmp_path), provider=provider, events=events.append) as model:
@@ -178,7 +178,7 @@ def test_a_wish_for_the_cpu_is_no_fallback(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- faults
 
 
-def test_faults_are_sentences(tmp_path, monkeypatch):
+def test_faults_are_sentences(tmp_path, monkeypatch, capfd):
     path = tmp_path / "model.onnx"
     for data, code in [
         (None, "onnx.missing_file"),
@@ -201,3 +201,4 @@ def test_faults_are_sentences(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         open_session(path)
     assert caught.value.code == "onnx.missing_package"
+    assert capfd.readouterr() == ("", ""), "onnxruntime talks to the console"
