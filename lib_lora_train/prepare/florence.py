@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
@@ -22,7 +23,7 @@ FOLDER = "florence-2"  # in the models folder, for files brought by hand
 TASK = "<DETAILED_CAPTION>"
 MAX_NEW_TOKENS = 200
 # What reading a model's files and computing with it raises.
-_FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError)
+_FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)

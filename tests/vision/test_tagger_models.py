@@ -1,4 +1,4 @@
-"""Graphs and lists of tags as taggers of the WD14 family have them, made here; and the demo's own tagger."""
+"""Graphs and lists of tags as taggers of the WD14 family have them, made here."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.attributes import sample, tags
-from demo.draw import draw
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Commands, Stopped
 from lib_lora_train.vision.ahead import worked_ahead
 from lib_lora_train.vision.tagger import MOST_AT_ONCE, Tagger, tagger_digest
 from tests.helpers.taggers import write_echo, write_fixed, write_rows
 from tests.vision.test_tagger_pixels import described, painted
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("channels_first", [False, True])
@@ -181,28 +177,3 @@ def test_leaving_early_begins_nothing_more() -> None:
 def test_a_fault_of_ours_is_no_picture_error() -> None:
     with pytest.raises(ZeroDivisionError):
         list(worked_ahead([("a", 0)], lambda value: 1 / value, 4, 1))
-
-
-# ---------------------------------------------------------------------- the demo's tagger
-
-
-def test_the_demos_tagger_reads_the_demos_drawings() -> None:
-    """F1 over all tags of 60 drawings, at the usual threshold."""
-    rng = random.Random(77)
-    wanted, images = [], []
-    for _ in range(60):
-        portrait = sample(rng)
-        images.append(draw(portrait, rng).image)
-        wanted.append({*tags(portrait), "1girl"})
-    with Tagger(ROOT / "demo" / "tagger") as tagger:
-        rows = [
-            row for _, row in tagger.stream((number, lambda image=image: image) for number, image in enumerate(images))
-        ]
-    right = seen = there = 0
-    for row, truth in zip(rows, wanted, strict=True):
-        found = {
-            tag for tag, kind, p in zip(tagger.tags, tagger.categories, row, strict=True) if kind == 0 and p >= 0.35
-        }
-        right, seen, there = right + len(found & truth), seen + len(found), there + len(truth)
-    f1 = 2 * right / (seen + there)
-    assert f1 > 0.9, f1
