@@ -28,10 +28,13 @@ _FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, Attribut
 
 @dataclass(frozen=True)
 class Florence:
-    """Implements `host.base.Captioner`. `models` is the folder of helper models, `device` where it is computed."""
+    """Implements `host.base.Captioner`. `models` is the folder of helper models.
+
+    `device` is where it is computed; None: on the GPU where there is one.
+    """
 
     models: Path
-    device: torch.device
+    device: torch.device | None = None
     name: str = "florence2"
 
     @property
@@ -57,8 +60,9 @@ class Florence:
         if trouble is not None or folder is None:
             raise trouble or UserError("tagging.florence_missing", FOLDER, repository=REPOSITORIES[0])
         events(Stage("tagging.stage_loading"))
+        device = self.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with _tried(folder):
-            held = [_Model(folder, self.device)]
+            held = [_Model(folder, device)]
 
         def caption(image: Image.Image) -> str:
             if commands.stopping:
@@ -71,7 +75,7 @@ class Florence:
         finally:
             held.clear()  # `caption` may live on somewhere; the weights must not
             gc.collect()
-            if self.device.type == "cuda":
+            if device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def _folder(self) -> Path | None:

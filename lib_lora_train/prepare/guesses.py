@@ -121,6 +121,8 @@ class GuessStore:
         self.folder = folder
         self._lock = threading.RLock()
         self._shelves: dict[str, _Shelf | None] = {}
+        self._paths: dict[str, Path] = {}
+        self._known: tuple[tuple[int, int] | None, dict[str, Any]] = (None, {})
 
     def identify(self, name: str, folder: Path) -> str:
         """The key of the tagger in `folder`: its name and a hash of its two files, which is kept by their stamps.
@@ -180,14 +182,21 @@ class GuessStore:
                     self._save(key, shelf)
 
     def _taggers(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.folder / "taggers.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        """Key and stamp of each tagger by name; read again when the file has changed."""
+        path = self.folder / "taggers.json"
+        stamp = _stamp(path)
+        if stamp != self._known[0]:
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                found = {}
+            self._known = (stamp, found if isinstance(found, dict) else {})
+        return self._known[1]
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{safe_name(key)}.npz"
+        if key not in self._paths:
+            self._paths[key] = self.folder / f"{safe_name(key)}.npz"
+        return self._paths[key]
 
     def _shelf(self, key: str) -> _Shelf | None:
         """Read at the first use, and again when another process has written it and there is nothing of ours in it."""
