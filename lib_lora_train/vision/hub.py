@@ -55,8 +55,9 @@ class Hub:
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self._timeout, self._pauses = timeout, pauses
 
-    def page(self, repository: str) -> str:
-        return f"{self.endpoint}/{repository}"
+    def page(self, repository: str, folder: str = "") -> str:
+        """Where a person finds the files."""
+        return f"{self.endpoint}/{repository}/tree/main/{folder}".rstrip("/")
 
     def look(self, repository: str, path: str, revision: str, patience: Patience) -> HubFile:
         """What `path` is at `revision` (a branch or a commit). Raises HubFault, Stopped."""

@@ -39,6 +39,12 @@ class KnownModel:
     def file_names(self) -> tuple[str, ...]:
         return tuple(PurePosixPath(file).name for file in self.files)
 
+    @property
+    def folder(self) -> str:
+        """The folder in the repository that holds all files; empty for the top."""
+        folders = {PurePosixPath(file).parent.as_posix() for file in self.files}
+        return folders.pop().removeprefix(".") if len(folders) == 1 else ""
+
     def notes(self, language: str = DEFAULT_LANGUAGE) -> str:
         """What it is good for, and what its licence asks to be said."""
         codes = [self.note]

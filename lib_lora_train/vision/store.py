@@ -298,7 +298,7 @@ class ModelStore:
             **values,
             folder=str(self._shown / model.name),
             files=", ".join(model.file_names),
-            page=self._hub.page(model.repository),
+            page=self._hub.page(model.repository, model.folder),
         )
 
 

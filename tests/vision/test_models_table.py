@@ -9,6 +9,8 @@ import re
 import pytest
 
 from lib_lora_train.errors import UserError
+from lib_lora_train.signals import Commands, ignore_events
+from lib_lora_train.vision.hub import Hub
 from lib_lora_train.vision.models import KNOWN, NAMES_OF_A_TAGGER, PURPOSES, KnownModel, known_model
 from lib_lora_train.vision.store import ModelStore
 
@@ -90,3 +92,15 @@ def test_an_unknown_name(tmp_path):
     with pytest.raises(UserError) as caught:
         known_model("wd14")
     assert caught.value.code == "models.unknown" and "wd-vit-tagger-v3" in caught.value.remedy()
+
+
+def test_the_page_that_is_named_is_the_one_with_the_files(tmp_path):
+    """Several repositories have a model.onnx in each of many folders."""
+    store = ModelStore(tmp_path, offline=True, hub=Hub("https://mirror.example"))
+    for name, page in {
+        "anime-face": "https://mirror.example/deepghs/anime_face_detection/tree/main/face_detect_v1.4_n",
+        "yunet": "https://mirror.example/opencv/face_detection_yunet/tree/main",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            store.fetch(name, ignore_events, Commands())
+        assert f" {page} " in caught.value.remedy()
