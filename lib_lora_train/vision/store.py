@@ -71,6 +71,7 @@ class ModelStatus:
 
 class ModelStore:
     """The models in `folder`. `extra` names files that other programs have, by model; nothing is written there.
+    `taggers` are folders elsewhere that the operator named; each is known by its own name, before all others.
 
     `offline` None follows HF_HUB_OFFLINE. `shown` is how the folder is called in sentences, where its path is nobody's
     business. `patience` is how many seconds a download may stand still.
@@ -82,6 +83,7 @@ class ModelStore:
         *,
         offline: bool | None = None,
         extra: Mapping[str, Sequence[Path]] = _NOTHING,
+        taggers: Sequence[Path] = (),
         shown: str | None = None,
         table: tuple[KnownModel, ...] = KNOWN,
         hub: Hub | None = None,
@@ -90,6 +92,7 @@ class ModelStore:
         self.folder = folder
         self.offline = _offline_by_environment() if offline is None else offline
         self._extra, self._table, self._patience = extra, table, patience
+        self._taggers = {path.name: path for path in taggers}
         self._shown = Path(shown or folder)
         self._hub = hub or Hub()
         self._hashes = Hashes()
@@ -151,6 +154,8 @@ class ModelStore:
 
         Raises UserError: models.missing, models.no_tagger, path.outside, those of `find`.
         """
+        if name in self._taggers and _is_tagger(self._taggers[name]):
+            return self._taggers[name]
         for model in self._table:
             if (model.name, model.purpose) == (name, "tagger"):
                 place = self.find(name)
@@ -171,7 +176,7 @@ class ModelStore:
             place = resolve_inside(self.folder, name)
         except UserError:  # a link that leads elsewhere
             return None
-        return place if all((place / file).is_file() for file in NAMES_OF_A_TAGGER) else None
+        return place if _is_tagger(place) else None
 
     def _place(self, model: KnownModel) -> Path | None:
         others = [path if path.is_dir() else path.parent for path in self._extra.get(model.name, ())]
@@ -330,6 +335,10 @@ def _refuse_other_kinds(path: Path) -> None:
     with path.open("rb") as handle:
         if handle.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             raise UserError("onnx.web_page", path.name)
+
+
+def _is_tagger(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in NAMES_OF_A_TAGGER)
 
 
 def _offline_by_environment() -> bool:

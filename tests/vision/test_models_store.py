@@ -588,3 +588,14 @@ def test_taggers_of_ones_own(tmp_path, hub):
     with pytest.raises(UserError) as caught:
         make_store(tmp_path / "none", hub).resolve_tagger("small")
     assert caught.value.code == "models.missing"
+
+
+def test_taggers_elsewhere_that_the_operator_named(tmp_path, hub):
+    named, empty = drop(tmp_path / "elsewhere" / "mine"), tmp_path / "empty"
+    drop(tmp_path / "models" / "mine")
+    store = make_store(tmp_path / "models", hub, taggers=[named, empty])
+    assert store.resolve_tagger("mine") == named
+    assert store.user_folders() == ["mine"]
+    with pytest.raises(UserError) as caught:
+        store.resolve_tagger("empty")
+    assert caught.value.code == "models.no_tagger"
