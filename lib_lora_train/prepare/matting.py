@@ -63,7 +63,10 @@ def clean_edges(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _nearby_colour(image: np.ndarray, sure: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """float32 (n, 3) for the n pixels that are `wanted`: the mean colour of the nearest `sure` ones, else their own."""
+    """float32 (n, 3) for the n pixels that are `wanted`: the mean colour of the nearest `sure` ones, else their own.
+
+    Too far from any, the mean of all of them.
+    """
     import cv2
 
     weights = sure.astype(np.float32)
@@ -80,7 +83,8 @@ def _nearby_colour(image: np.ndarray, sure: np.ndarray, wanted: np.ndarray) -> n
         return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)[wanted]
 
     _add(found, missing, far(coloured), far(weights), _FAR * _FAR_FACTOR)
-    return found + missing[:, None] * image[wanted]
+    last = image[sure].mean(axis=0) if sure.any() else image[wanted]
+    return found + missing[:, None] * last
 
 
 def _add(found: np.ndarray, missing: np.ndarray, colours: np.ndarray, share: np.ndarray, side: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_RADIUS = 3  # pixels of the small copy on each side of the outline that may become half-transparent
-_EPSILON = 4e-4  # of colours 0..1: edges weaker than about 5 grey levels are not followed
-_TOE = 0.12  # below it nothing, above 1 - _TOE everything: what texture leaves of the filter's linear model
+_RADIUS = 4  # pixels of the small copy on each side of the outline that may become half-transparent
+_EPSILON = 1e-4  # of colours 0..1: edges weaker than 2 or 3 grey levels are not followed
+_TOE = 0.08  # below it nothing, above 1 - _TOE everything: what texture leaves of the filter's linear model
 
 
 def refine(image: np.ndarray, small: np.ndarray, mask: np.ndarray) -> np.ndarray:
