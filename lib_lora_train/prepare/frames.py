@@ -165,7 +165,7 @@ def carried_over(crop: Crop, before: tuple[int, int], after: tuple[int, int]) ->
 
 def tidy(box: Box) -> Box:
     """To a hundredth of a pixel, as it is written to files."""
-    return Box.of(box.as_list())
+    return Box(*(side + 0.0 for side in box.as_list()))  # + 0.0: no minus before a zero
 
 
 def _number(values: Mapping[str, object], key: str) -> float:

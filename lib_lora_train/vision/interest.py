@@ -81,7 +81,7 @@ def saliency(grey: np.ndarray) -> np.ndarray:
     if small.std() < 1.0:
         return np.zeros_like(grey)
     spectrum = np.fft.fft2(small)
-    log = np.log(np.abs(spectrum) + 1e-6).astype(np.float32)
+    log = np.log1p(np.abs(spectrum)).astype(np.float32)  # 1 + : an empty spectrum says nothing
     residual = log - cv2.blur(log, (3, 3), borderType=cv2.BORDER_WRAP)
     found = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
     found = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 2.5)
@@ -129,9 +129,10 @@ def _best_start(profile: np.ndarray, length: float, low: float, high: float, sca
     starts = np.linspace(low, low + free, max(2, 2 * round(free * scale) + 1))
     cells = (np.arange(len(profile)) + 0.5) / scale
     place = (cells[None, :] - starts[:, None]) / max(length, 1e-9)  # 0..1 inside the interval
-    taper = np.where((place > 0) & (place < 1), 0.4 + 0.6 * np.sin(np.pi * place.clip(0, 1)), 0.0)
+    covered = (np.minimum(place, 1 - place) * length * scale + 0.5).clip(0, 1)  # of each cell
+    taper = covered * (0.4 + 0.6 * np.sin(np.pi * place.clip(0, 1)))
     gathered = taper @ profile
-    best = np.flatnonzero(gathered >= gathered.max() - 1e-9)
+    best = np.flatnonzero(gathered >= 0.995 * gathered.max())  # no better than the middle, then the middle
     middle = low + free / 2
     return float(min(starts[best], key=lambda start: abs(start - middle)))
 
