@@ -38,6 +38,7 @@
                 this.projectId = state.project ? state.project.id : "";
                 emit("preparation", null);
             });
+            on("live", () => { if (this.missed && !state.offline) attempt(() => this.look()); });
         }
 
         get path() {
@@ -58,14 +59,23 @@
             return this.overview ? Object.values(this.overview.changes).reduce((sum, count) => sum + count, 0) : 0;
         }
 
-        /** Reads the overview again. */
+        /** Reads the overview again; where the connection is lost, which the page says elsewhere, once it is back. */
         async look() {
             const {project} = state;
             if (!project) return;
             const {changes} = this;
+            this.missed = false;
+            try {
+                const [overview] = await Promise.all([api.get(this.path), this.readSchema()]);
+                this.take(overview, project, changes);
+            } catch (error) {
+                if (error.status !== 0) throw error;
+                this.missed = true;
+            }
+        }
+
+        async readSchema() {
             if (this.schema.length === 0) this.schema = (await api.get([...this.path, "schema"])).groups;
-            const overview = await api.get(["projects", project.id, "prepare"]);
-            this.take(overview, project, changes);
         }
 
         /** Takes over what the server said about a project. */
@@ -92,7 +102,7 @@
         async act(action, body = {}) {
             await this.saved();
             const {project} = state;
-            const answer = await api.post([...this.path, action], body);
+            const answer = await api.post([...this.path, ...action.split("/")], body);
             this.take(answer.overview || answer, project);
             lookNow();
             return answer;

@@ -4,7 +4,7 @@
 (() => {
     "use strict";
 
-    const {on, text, word, make, field, folded, select, fill, newId} = loraTrain;
+    const {on, text, word, make, write, field, folded, select, fill, newId} = loraTrain;
 
     // What stands open; the others of a group are folded below.
     const FIRST = {
@@ -58,6 +58,24 @@
         return words[`${group}.${name}.${value}`] || value;
     }
 
+    /** What the choice that holds does, in a sentence, where the choices differ so much; else "". */
+    function choiceHelp(group, name, value) {
+        return {
+            "crop.crop.none": text("Pictures are trained on as they are."),
+            "crop.crop.size": text("The width and height below, around what matters most in the picture."),
+            "crop.crop.aspect": text("Only borders of one colour are cut off; the buckets do the rest."),
+            "crop.crop.face": text("A frame around each face, of which it fills the share below."),
+            "crop.crop.head": text("A frame around head and shoulders of each person."),
+            "crop.crop.upper_body": text("A frame around the upper body of each person."),
+            "crop.crop.split": text("Long pictures become several, which overlap a little."),
+            "crop.crop.auto": text("The largest shape within the limits below that is close to the picture’s own."),
+            "tag.existing.keep": text("Pictures that have a caption keep it; only the others are tagged."),
+            "tag.existing.append": text("Captions stay, and new tags come after them."),
+            "tag.existing.prepend": text("Captions stay, and new tags come before them."),
+            "tag.existing.replace": text("All captions are written anew; Undo brings the old ones back."),
+        }[`${group}.${name}.${value}`] || "";
+    }
+
     /** "a, b" and lines as a list. */
     function toList(words) {
         return words.split(/[,，\n]/).map((word) => word.trim()).filter(Boolean);
@@ -73,6 +91,7 @@
          */
         constructor(group, setting, change, options = null) {
             this.setting = setting;
+            this.group = group;
             const {name, choices, unit} = setting;
             const [label, help] = [word(setting.label), word(setting.help)];
             const given = {class: "lora_train_input", name, "data-setting": `${group}.${name}`};
@@ -86,7 +105,9 @@
             } else if (name === "colour") this.control = make("input", {...given, type: "color"});
             else this.control = make("input", {...given, type: "text", autocomplete: "off", maxlength: 4000});
             this.control.addEventListener("change", () => {
-                if (this.control.reportValidity()) change(this.value);
+                if (!this.control.reportValidity()) return;
+                change(this.value);
+                this.showHelp(this.value);
             });
             const words = unit ? `${label} (${unit})` : label;
             if (type === "boolean") {
@@ -115,6 +136,12 @@
             if (document.activeElement === this.control && this.type !== "boolean") return;
             if (this.type === "boolean") this.control.checked = value;
             else this.control.value = this.type === "list" ? value.join(", ") : String(value);
+            this.showHelp(value);
+        }
+
+        showHelp(value) {
+            const help = choiceHelp(this.group, this.setting.name, value);
+            if (help) write(this.element.querySelector(".lora_train_hint"), help);
         }
     }
 

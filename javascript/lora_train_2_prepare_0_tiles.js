@@ -127,8 +127,7 @@
             const rows = Math.ceil(this.element.clientHeight / height);
             const from = Math.max(0, row - ROWS_BEYOND) * columns;
             const to = Math.min(list.total, (row + rows + ROWS_BEYOND + 1) * columns);
-            this.space.style.height = `${Math.ceil(list.total / columns) * height + GAP}px`;
-            this.space.style.setProperty("--lora-train-tile", `${side}px`);
+            this.measure();
             for (const [place, tile] of this.tiles) {
                 if (place >= from && place < to && list.items[place]) continue;
                 tile.remove();
@@ -141,6 +140,12 @@
             }
             const focused = this.tiles.get(this.focused);
             if (focused) this.element.setAttribute("aria-activedescendant", focused.id);
+        }
+
+        /** Makes room for all rows. */
+        measure() {
+            this.space.style.height = `${Math.ceil(this.list.total / this.columns) * this.rowHeight + GAP}px`;
+            this.space.style.setProperty("--lora-train-tile", `${this.side}px`);
         }
 
         drawTile(item, place, side, height, columns) {
@@ -187,6 +192,7 @@
         /** Moves the keyboard's mark to a place and into sight. */
         focus(place) {
             this.focused = Math.max(0, Math.min(this.list.total - 1, place));
+            this.measure();
             const top = Math.floor(this.focused / this.columns) * this.rowHeight;
             const below = top + this.rowHeight + GAP - this.element.clientHeight;
             if (top < this.element.scrollTop) this.element.scrollTop = top;

@@ -39,7 +39,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def shared_page(browser: Browser) -> Page:
-    """The scripts are loaded once. The tab is hidden, so that nothing starts by itself."""
+    """The scripts are loaded once."""
+    return new_page(browser)
+
+
+def new_page(browser: Browser) -> Page:
+    """A page of its own. The tab is hidden, so that nothing starts by itself."""
     page = browser.new_context(locale="en-US").new_page()
     page.route("**/*", lambda route: route.fulfill(status=404, json={}))
     page.route(ADDRESS, lambda route: route.fulfill(body=PAGE, content_type="text/html"))

@@ -1,0 +1,212 @@
+"""The card of the preparation: what it says of each step, its buttons, a job that is followed, and what would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.javascript.conftest import new_page
+from tests.javascript.preparing import SETTINGS, Preparing, open_preparation
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+ALL = ["check", "crop", "matte", "tag"]
+JOB = {
+    "id": "j", "state": "running", "stage": "<b>Looking for faces", "done": 3, "total": 12, "remaining": 65,
+    "stopping": False, "mine": True,
+}  # fmt: skip
+OPEN = """() => {
+    window.told = [];
+    window.opened = "";
+    window.card = new loraTrain.PrepareCard(preparation, {changed: async () => { told.push("changed"); }});
+    document.querySelector("#lora_train_place").replaceChildren(card.element);
+    preparation.panel = card.element;
+    card.show();
+}"""
+
+
+def setting(name: str, default: Any, **more: Any) -> dict[str, Any]:
+    kind = {bool: "bool", int: "int", float: "float", list: "list"}.get(type(default), "str")
+    usual = {"label": name.title(), "help": f"<b>{name}", "minimum": None, "maximum": None, "choices": [], "unit": ""}
+    return {"name": name, "type": kind, "default": default, **usual, **more}
+
+
+@pytest.fixture
+def server() -> Preparing:
+    server = Preparing(total=20)
+    crop = [
+        setting("crop", "aspect", choices=["none", "aspect", "face"]),
+        setting("width", 512, minimum=64, maximum=4096, unit="px"),
+        setting("max_upscale", 1.0, minimum=1, maximum=4),
+        setting("trim", True),
+    ]
+    server.answers["schema"] = {"groups": [{"name": "crop", "settings": crop}]}
+    server.overview["settings"] = {**SETTINGS, "crop": {"crop": "face", "width": 512, "max_upscale": 1.0, "trim": True}}
+    return server
+
+
+@pytest.fixture
+def card(browser: Browser, server: Preparing) -> Iterator[Page]:
+    """In a page of its own: as in the tab, there is one card in it."""
+    page, problems = new_page(browser), []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    open_preparation(page, server)
+    page.evaluate(OPEN)
+    yield page
+    page.context.close()
+    assert problems == []
+
+
+def step(page: Page, name: str) -> Locator:
+    return page.locator(f'[data-step="{name}"]')
+
+
+def action(page: Page, name: str) -> Locator:
+    return page.locator(f'#lora_train_place [data-action="{name}"]')
+
+
+def tell(page: Page, server: Preparing, **values: Any) -> None:
+    server.overview = {**server.overview, **values}
+    page.evaluate("preparation.look()")
+
+
+def test_each_step_in_a_line(card: Page, server: Preparing) -> None:
+    lines = card.locator(".lora_train_step_line")
+    expect(lines).to_have_text([
+        "Score 87 · 3 findings", "2 of 20 cropped", "1 of 20 cut out", "2 of 20 tagged",
+    ])  # fmt: skip
+    steps = {name: {"state": "never", "time": None} for name in ALL}
+    off = {**server.overview["settings"], "matte": {"background": "none"}}
+    tell(card, server, steps={**steps, "crop": {"state": "stale", "time": 1, "cropped": 9, "crops": 31}}, settings=off)
+    expect(lines).to_have_text([
+        "Not done yet", "9 of 20 cropped · 31 crops · out of date", "Off: backgrounds stay", "Not done yet",
+    ])  # fmt: skip
+    expect(action(card, "show-check")).to_be_disabled()
+    expect(action(card, "redo-check")).to_have_text("Do it")
+
+
+def test_one_step_alone_and_all(card: Page, server: Preparing) -> None:
+    action(card, "redo-crop").click()
+    action(card, "prepare").click()
+    expect(action(card, "prepare")).not_to_have_attribute("aria-busy", "true")
+    assert server.posts("start") == [
+        {"steps": ["crop"], "apply": False, "train": None}, {"steps": ALL, "apply": False, "train": None},
+    ]  # fmt: skip
+
+
+def test_a_job_is_followed_to_its_end(card: Page, server: Preparing) -> None:
+    tell(card, server, job=JOB)
+    expect(card.locator(".lora_train_prepare_progress .lora_train_stage")).to_have_text(
+        "<b>Looking for faces 3 / 12 · 1 min 5 s left"
+    )
+    expect(card.locator(".lora_train_prepare [role='progressbar']")).to_have_attribute("aria-valuenow", "25")
+    for name in ("prepare", "redo-tag"):
+        expect(action(card, name)).to_be_disabled()
+    action(card, "stop-prepare").click()
+    assert server.posts("stop") == [{}]
+    error = {"code": "x", "where": "", "sentence": "It <i>failed.", "remedy": "Try again."}
+    server.overview |= {
+        "job": None,
+        "last": {"state": "failed", "error": error, "notes": ["<u>one left out"], "ended": 1},
+    }
+    expect(card.locator(".lora_train_prepare_progress")).to_be_hidden()
+    expect(card.locator(".lora_train_prepare_outcome")).to_contain_text("It <i>failed. Try again.")
+    expect(card.locator(".lora_train_prepare_outcome li")).to_have_text("<u>one left out")
+    assert card.evaluate("told") == ["changed"]
+    asked = len(server.asked)
+    card.wait_for_timeout(1300)
+    assert len(server.asked) == asked  # nothing runs, and nothing is asked
+
+
+def test_somebody_elses_job(card: Page, server: Preparing) -> None:
+    tell(card, server, job={**JOB, "mine": False})
+    expect(action(card, "stop-prepare")).to_be_disabled()
+    tell(card, server, job=None)
+
+
+def test_changes_are_applied_and_undone(card: Page, server: Preparing) -> None:
+    bar = card.locator(".lora_train_changes")
+    expect(bar).to_be_hidden()
+    tell(card, server, changes={"pictures": 12, "added": 1, "removed": 0, "captions": 9, "masks": 0})
+    expect(bar).to_contain_text("When you apply it: 12 pictures change, 1 is added, 9 captions change.")
+    action(card, "discard").click()
+    assert server.posts("discard") == []
+    action(card, "discard").click()
+    expect(action(card, "discard")).not_to_have_attribute("aria-busy", "true")
+    assert server.posts("discard") == [{}]
+    server.overview |= {"undo": {"id": "u1", "time": 1.7e9, "title": "<b>12 pictures"}}
+    action(card, "apply").click()
+    line = card.get_by_text("Applied: <b>12 pictures")
+    expect(line).to_be_visible()
+    assert server.posts("apply") == [{}]
+    server.overview |= {"undo": None}
+    action(card, "undo-prepare").click()
+    expect(line).to_be_hidden()
+    assert server.posts("undo") == [{"id": "u1"}]
+
+
+def test_settings_are_made_from_the_schema(card: Page, server: Preparing) -> None:
+    action(card, "settings-crop").click()
+    expect(action(card, "settings-crop")).to_have_attribute("aria-expanded", "true")
+    width = card.locator('[data-setting="crop.width"]')
+    expect(width).to_have_value("512")
+    expect(card.get_by_text("<b>width")).to_be_visible()
+    width.fill("12")
+    width.press("Tab")
+    card.wait_for_timeout(600)
+    assert server.puts("settings") == []  # below the least
+    width.fill("768")
+    width.press("Tab")
+    card.locator('[data-setting="crop.crop"]').select_option("aspect")
+    expect(width).to_be_hidden()  # without a meaning now
+    card.wait_for_function("() => !preparation.unsaved")
+    for _ in range(100):
+        if server.puts("settings"):
+            break
+        card.wait_for_timeout(20)
+    (put,) = server.puts("settings")  # both together
+    assert (put["settings"]["crop"]["width"], put["settings"]["crop"]["crop"]) == (768, "aspect")
+    assert put["settings"]["tag"] == SETTINGS["tag"]
+
+
+def test_changed_settings_go_ahead_of_a_start(card: Page, server: Preparing) -> None:
+    card.evaluate("preparation.change('crop', {width: 640})")
+    action(card, "prepare").click()
+    expect(action(card, "prepare")).not_to_have_attribute("aria-busy", "true")
+    paths = [path for method, path, _ in server.asked if method in ("PUT", "POST")]
+    assert paths == ["settings", "start"]
+
+
+def test_planned_settings(card: Page, server: Preparing) -> None:
+    planned = {"settings": {"crop": {"crop": "aspect"}}, "reasons": ["<b>because"]}
+    tell(card, server, planned=planned)
+    expect(card.locator(".lora_train_planned summary")).to_have_text("Other settings are planned for: Character. Why?")
+    action(card, "use-planned").click()
+    expect(action(card, "use-planned")).to_be_hidden()
+    expect(card.locator(".lora_train_planned li")).to_have_text("<b>because")
+    assert server.puts("settings")[0]["settings"]["crop"] == {
+        "crop": "aspect", "width": 512, "max_upscale": 1.0, "trim": True,
+    }  # fmt: skip
+
+
+def test_the_training_follows(card: Page, server: Preparing) -> None:
+    wishes = {"choice": "balanced"}
+    server.overview |= {"job": JOB}
+    card.evaluate("""async (wishes) => {
+        const tabs = document.createElement("button");
+        tabs.id = "lora_train_tab_train-button";
+        tabs.onclick = () => { window.opened = "train"; };
+        document.body.append(tabs);
+        await card.startTraining(wishes);
+    }""", wishes)  # fmt: skip
+    assert server.posts("start") == [{"steps": ALL, "apply": True, "train": wishes}]
+    expect(card.locator(".lora_train_prepare_progress .lora_train_stage")).to_contain_text(
+        "the training starts afterwards"
+    )
+    assert card.evaluate("opened") == ""
+    server.overview |= {"job": None, "last": {"state": "done", "error": None, "notes": [], "ended": 1}}
+    card.wait_for_function("() => window.opened === 'train'")
