@@ -9,6 +9,7 @@
     const STEPS = ["check", "crop", "matte", "tag"];
     const SEEN = 1000; // ms between two looks while a job runs
     const SAVE_WAIT = 400; // ms after the last change of a setting
+    const RECENT = 5000; // ms: the end of a job was seen as it happened
 
     /**
      * @typedef {{left: number, top: number, right: number, bottom: number, width: number, height: number,
@@ -29,6 +30,7 @@
             this.schema = [];
             /** @type {?Element} what has to be in sight for a running job to be followed */
             this.panel = null;
+            this.looked = 0; // when the overview was read
             this.changes = 0; // of settings, counted: an older answer does not overwrite them
             this.watching = false;
             this.saving = Promise.resolve();
@@ -84,7 +86,9 @@
             const before = this.overview;
             this.overview = changes === this.changes ? overview : {...overview, settings: before.settings};
             emit("preparation", this.overview);
-            if (before && before.job && !overview.job) emit("prepared", overview);
+            const seen = Date.now() - this.looked < RECENT;
+            this.looked = Date.now();
+            if (before && before.job && !overview.job) emit("prepared", {overview, job: before.job, seen});
             if (overview.job) this.watch();
         }
 

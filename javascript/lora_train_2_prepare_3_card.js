@@ -6,7 +6,7 @@
     "use strict";
 
     const {
-        on, onShown, attempt, text, plural, number, duration, moment, stepWords, PREPARE_STEPS,
+        on, emit, onShown, attempt, text, plural, number, duration, moment, stepWords, PREPARE_STEPS,
         make, write, button, enable, sureButton, bar, say, openTab, memory,
     } = loraTrain;
     const TRAINING = "prepare_then_train"; // in the browser's memory: the job after which a training starts
@@ -108,7 +108,7 @@
             this.place, this.planned.element, this.progress, this.outcome, this.changes, this.undoLine);
             preparation.panel = this.element;
             on("preparation", () => this.show());
-            on("prepared", (overview) => attempt(() => this.ended(overview)));
+            on("prepared", (end) => attempt(() => this.ended(end)));
             onShown(this.element, () => { if (preparation.job) preparation.watch(); });
         }
 
@@ -165,20 +165,19 @@
             await this.preparation.start(PREPARE_STEPS, {apply: true, train: wishes});
             const {job} = this.preparation;
             memory.write(TRAINING, job ? job.id : "");
-            this.running = job && job.id;
             if (job) this.element.scrollIntoView({block: "nearest", behavior: "smooth"});
             else openTab("train"); // there was nothing to do
         }
 
-        /** A job of ours is over. */
-        async ended(overview) {
-            const training = memory.read(TRAINING);
+        /** A job is over: what it changed is read, and a training that follows is shown to who waited for it. */
+        async ended({overview, job, seen}) {
+            const training = memory.read(TRAINING) === job.id && overview.last && overview.last.state === "done";
             memory.write(TRAINING, "");
             await this.calls.changed();
-            if (training && training === this.running && overview.last && overview.last.state === "done") {
-                loraTrain.lookNow();
-                openTab("train");
-            }
+            if (!training) return;
+            loraTrain.lookNow();
+            emit("planned"); // the form has what was planned
+            if (seen) openTab("train");
         }
 
         async change(action) {
