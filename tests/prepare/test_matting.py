@@ -65,6 +65,17 @@ def test_edges_of_any_softness_lose_the_old_background(soft):
     assert np.abs(white - truth).max() < 20
 
 
+def test_what_is_seen_through_keeps_its_pattern():
+    stripes = np.where((np.arange(120) // 4 % 2)[None, :, None] > 0, np.array(RED), np.array((120, 60, 200)))
+    stripes = np.broadcast_to(stripes, (120, 120, 3)).astype(float)
+    alpha = disc()
+    alpha[40:80, 40:80] = 0.9
+    picture = np.rint(np.array(GREEN) * (1 - alpha[:, :, None]) + stripes * alpha[:, :, None]).astype(np.uint8)
+    cleaned = clean_edges(picture, alpha).astype(float)
+    assert np.abs(cleaned - stripes)[44:76, 44:76].mean() < 14
+    assert cleaned[60, 42:78, 0].std() > 0.7 * stripes[60, 42:78, 0].std()
+
+
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.0, 0.5, 1.0, None]))
 def test_edges_of_any_shape_and_opacity(height, width, level):
@@ -164,6 +175,7 @@ def test_a_soft_edge_brings_nothing_of_the_old_background_back(feather):
     assert (np.diff(across) >= 0).all()
     rising = ((across > RED[1] + 5) & (across < 250)).sum()
     assert rising >= min(feather, 20) / 2
+    assert np.diff(across).max() < 400 / feather + 20  # it ends in nothing, not in a step
 
 
 # ---------------------------------------------------------------------- masks
