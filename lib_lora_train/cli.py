@@ -1,4 +1,5 @@
-"""The command line: `demo`, `train`, `generate`, `info`, `export`, `serve`.
+"""The command line: `demo`, `train`, `generate`, `info`, `export`, `serve`; `check`, `prepare` and `tag` stand in
+`prepare_commands`.
 
 Each command is one function; what it needs is imported inside it, so that `--help` and `info` do not wait for torch
 and diffusers. Exit codes: 0 done, 1 an error of the program, 2 an error of the user, 130 stopped by Ctrl+C.
@@ -10,28 +11,26 @@ import argparse
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, write_text
 from lib_lora_train.flags import Parser, add_settings, kohya_summary, refuse_unknown
-from lib_lora_train.messages import DEFAULT_LANGUAGE, message
-from lib_lora_train.progress import Progress
+from lib_lora_train.messages import message
+from lib_lora_train.prepare_commands import add_prepare_commands
 from lib_lora_train.serve import DEMO, DEMO_NAME, add_options, serve
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import Loaded, from_flat, load_settings, parse_resolution, validate
 from lib_lora_train.settings.values import parse_text
-from lib_lora_train.signals import Commands, Log, Stopped
+from lib_lora_train.signals import Log, Stopped
+from lib_lora_train.terminal import BROKEN, DONE, STOPPED, USER_ERROR, terminal_language, watched
 
-DONE, BROKEN, USER_ERROR, STOPPED = 0, 1, 2, 130
 _LORA_TAG = re.compile(r"<lora:([^:<>]+)(?::([-+0-9.eE]+))?>")
 
 
@@ -97,6 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("folder", metavar="FOLDER", help=message("cli.export_folder", language))
     export.add_argument("file", type=Path, metavar="FILE", help=message("cli.export_file", language))
 
+    add_prepare_commands(add, language)
     add_options(add("serve", serve_command), language)
     return parser
 
@@ -104,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
 def demo_command(options: argparse.Namespace) -> int:
     from lib_lora_train.demo_run import run_demo
 
-    with _watched() as (progress, commands):
+    with watched() as (progress, commands):
         progress.line(_torch_and_device())
         report = run_demo(options.out, progress, commands)
         progress.close()
@@ -121,7 +121,7 @@ def train_command(options: argparse.Namespace) -> int:
 
     output = Path(settings.run.output_dir)
     host = EmbeddedHost(HostPaths(projects=output, loras=output, models=output))
-    with _watched() as (progress, commands):
+    with watched() as (progress, commands):
         progress.line(_torch_and_device())
         for note in notes:
             progress(note)
@@ -160,7 +160,7 @@ def generate_command(options: argparse.Namespace) -> int:
         lora=lora,
         weight=weight,
     )
-    with _watched() as (progress, commands), host.session(commands, progress) as session:
+    with watched() as (progress, commands), host.session(commands, progress) as session:
         progress.line(_torch_and_device())
         picture = session.generate([request])[0]
     with atomic_path(options.out) as temporary:
@@ -221,31 +221,6 @@ def as_lines(facts: dict[str, object], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name}: {value}")
     return "\n".join(line for line in lines if line)
-
-
-def terminal_language() -> str:
-    """zh-CN where the environment says Chinese, else English."""
-    setting = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    return "zh-CN" if setting.lower().startswith("zh") else DEFAULT_LANGUAGE
-
-
-@contextmanager
-def _watched() -> Iterator[tuple[Progress, Commands]]:
-    """Progress on standard error, and Ctrl+C: the first stops and saves, the second stops at once."""
-    progress, commands = Progress(sys.stderr, terminal_language()), Commands()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if commands.stopping:
-            raise KeyboardInterrupt
-        commands.stop_and_save()
-        progress.line(message("cli.stopping", terminal_language()))
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield progress, commands
-    finally:
-        progress.close()
-        signal.signal(signal.SIGINT, before)
 
 
 def _torch_and_device() -> str:

@@ -144,6 +144,11 @@ def free_port(address: str, port: int) -> int:
         return probe.getsockname()[1]
 
 
+def models_folder() -> Path:
+    """Where models are kept unless somebody says otherwise; the page and the commands share it."""
+    return ROOT / "data" / "models"
+
+
 def make_folders(data: Path) -> dict[str, Path]:
     """The folders of a data folder. Raises UserError("file.write")."""
     folders = {name: data.resolve() / name for name in FOLDERS}

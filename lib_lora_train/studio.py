@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from lib_lora_train.jobs import Job, Registry
 from lib_lora_train.project import Project, open_project, run_folder
 from lib_lora_train.runs import deleting, launch
 from lib_lora_train.runs.checks import RunLimits, check_limits, check_trainable
+from lib_lora_train.runs.choices import CheckpointChoice, checkpoint_choices
 from lib_lora_train.runs.drafts import read_draft, write_wishes
 from lib_lora_train.runs.history import run_info
 from lib_lora_train.runs.infos import RunInfo
@@ -35,6 +36,7 @@ from lib_lora_train.runs.records import read_record
 from lib_lora_train.runs.watch import Watch, hidden_run, live_run
 from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings import TrainSettings
+from lib_lora_train.workshop.workshop import Workshop
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
@@ -42,16 +44,6 @@ if TYPE_CHECKING:
 ACTIONS = ("stop", "stop_and_save", "save", "sample", "pause", "continue", "cancel", "move")
 MOST_PROJECTS = 200  # where strangers can reach the server
 _KNOWN_JOBS = 128
-_LOOKING = 0.1  # seconds for headers of checkpoints that were not looked at before; the next call goes on
-
-
-@dataclass(frozen=True)
-class CheckpointChoice:
-    """A checkpoint that can be chosen; `family` is empty while it is not known, and for one that cannot be trained."""
-
-    name: str
-    family: str
-    current: bool
 
 
 class Studio:
@@ -76,6 +68,7 @@ class Studio:
         self.run_limits = run_limits or RunLimits()
         self.language = language
         self.sessions = Sessions()
+        self.workshop = Workshop(host, exposure, self._check_not_training)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
         self._guard = threading.Lock()
@@ -111,7 +104,7 @@ class Studio:
         """Moves a project to the trash; returns its id there. Raises project.unknown, studio.project_lives."""
         project = self.project(visitor, project_id)
         with self._starting:
-            if self._jobs_of(project):
+            if self._jobs_of(project) or self.workshop.line.of(project) is not None:
                 raise UserError("studio.project_lives", project.title)
             return projects_on_disk.delete_project(self.root, project_id)
 
@@ -133,17 +126,7 @@ class Studio:
 
     def checkpoints(self) -> list[CheckpointChoice]:
         """Those of the host, by name."""
-        current, end = self.host.current(), time.monotonic() + _LOOKING
-        found = []
-        for info in self.host.checkpoints():
-            family = info.family
-            if not family and time.monotonic() < end:
-                try:
-                    family = self.host.describe(info.name).family
-                except UserError:  # said in full when it is chosen
-                    family = ""
-            found.append(CheckpointChoice(info.name, family, current is not None and current.path == info.path))
-        return found
+        return checkpoint_choices(self.host)
 
     def checkpoint_names(self) -> list[str]:
         """Those of the host, none of which is looked into."""
@@ -183,6 +166,31 @@ class Studio:
             group, _, setting = name.partition(".")
             if getattr(getattr(settings, group), setting):
                 check_folders(self.exposure, setting)
+
+    # ------------------------------------------------------------------ preparation
+
+    def prepare(
+        self, visitor: Visitor, project: Project, steps: Sequence[str], apply: bool, train: Wishes | None = None
+    ) -> Job:
+        """Puts a pass over a project's pictures in line; with `train` a run follows once they are in the data set.
+
+        Raises UserError as `Workshop.start`, and host.checkpoint_missing, run.wish for what the run would refuse.
+        """
+        if train is None:
+            return self.workshop.start(project, visitor, steps, apply)
+        train.check()
+        if train.checkpoint and train.checkpoint not in self.checkpoint_names():
+            raise UserError("host.checkpoint_missing", train.checkpoint[:120])
+
+        def then() -> None:
+            self.start(visitor, open_project(self.root, project.id), wishes=train)
+
+        return self.workshop.start(project, visitor, steps, True, then)
+
+    def _check_not_training(self, project: Project) -> None:
+        """Raises UserError("prepare.training"): a run that waits would find other pictures than it was started with."""
+        if self._jobs_of(project):
+            raise UserError("prepare.training", project.title)
 
     # ------------------------------------------------------------------ runs
 
@@ -305,8 +313,9 @@ class Studio:
         }
 
     def close(self, timeout: float | None = None) -> bool:
-        """Ends the line, saves and stops the running job; True when it has ended."""
-        return self.registry.close(timeout, save=True)
+        """Ends both lines, saves and stops the running jobs; True when they have ended."""
+        prepared = self.workshop.close(timeout)
+        return self.registry.close(timeout, save=True) and prepared
 
     def _check_passing(self, visitor: Visitor, job: Job, place: int) -> None:
         """Where logins exist nobody is put behind a job of somebody else's that came later."""

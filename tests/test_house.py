@@ -25,12 +25,14 @@ FLOORS: dict[str, int] = {
     "train": 5, "preview": 5, "prepare": 5, "tags": 5,
     "jobs": 6, "job_files": 6,
     "runs": 7,
-    "studio": 8,
-    "api": 9, "ui": 9, "demo_run": 9,
-    "cli": 10, "serve": 10, "extension": 10, "flags": 10, "progress": 10, "__main__": 10,
+    "workshop": 8,
+    "studio": 9,
+    "api": 10, "ui": 10, "demo_run": 10,
+    "cli": 11, "serve": 11, "extension": 11, "flags": 11, "progress": 11, "__main__": 11,
+    "terminal": 11, "prepare_commands": 11,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
-SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli"}
+SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli", "terminal", "prepare_commands"}
 ONLY_IN = {"gradio": "ui", "fastapi": "api", "pydantic": "api", "modules": "host"}
 LONGEST, LONGEST_TRAINER = 400, 500
 
@@ -321,4 +323,4 @@ def test_every_text_is_used() -> None:
         and "." in first.value[1:]
     )
     unused = {code for code in catalogue("en").keys() - literals if not code.startswith(begun)}
-    assert unused - {"cli.demo", "cli.train", "cli.generate", "cli.info", "cli.export"} == set()  # made from the command's name
+    assert unused - {"cli.demo", "cli.train", "cli.generate", "cli.info", "cli.export", "cli.check", "cli.prepare", "cli.tag"} == set()  # made from the command's name

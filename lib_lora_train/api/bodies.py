@@ -91,3 +91,37 @@ class Place(BaseModel, extra="forbid"):
 
 class Preset(BaseModel, extra="forbid"):
     settings: Any
+
+
+class PrepareValues(BaseModel, extra="forbid"):
+    settings: Any  # checked by the settings' own reader
+
+
+class Preparing(BaseModel, extra="forbid"):
+    steps: list[StrictStr]
+    apply: StrictBool = False
+    train: WishesBody | None = None
+
+
+class Undone(BaseModel, extra="forbid"):
+    id: StrictStr
+
+
+class Fixed(BaseModel, extra="forbid"):
+    finding: StrictStr
+    fix: StrictStr
+    sources: list[StrictStr] = []
+
+
+class Frames(BaseModel, extra="forbid"):
+    crops: list[Any]  # checked by the crops' own reader
+
+
+class Like(BaseModel, extra="forbid"):
+    source: StrictStr
+
+
+class TagPreview(BaseModel, extra="forbid"):
+    settings: Any = None
+    offset: StrictInt = 0
+    limit: StrictInt = 50

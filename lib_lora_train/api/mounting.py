@@ -10,7 +10,19 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 
-from lib_lora_train.api import captions, jobs, pages, pictures, presets, projects, runs, uploads
+from lib_lora_train.api import (
+    captions,
+    jobs,
+    models,
+    pages,
+    pictures,
+    prepare,
+    presets,
+    projects,
+    runs,
+    sources,
+    uploads,
+)
 from lib_lora_train.api.gate import Gate, SessionUser
 from lib_lora_train.api.policies import Body, Policy, policy
 from lib_lora_train.api.route import guarded_by
@@ -26,6 +38,9 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *pictures.ROUTES,
     *uploads.ROUTES,
     *captions.ROUTES,
+    *prepare.ROUTES,
+    *sources.ROUTES,
+    *models.ROUTES,
     *runs.ROUTES,
     *jobs.ROUTES,
     *presets.ROUTES,

@@ -10,10 +10,11 @@ from lib_lora_train.api.gate import Call
 from lib_lora_train.api.policies import Policy, policy
 from lib_lora_train.api.replies import inline_reply, reply
 from lib_lora_train.api.route import current_call
+from lib_lora_train.api.schema import shown_setting
 from lib_lora_train.api.shipped import KINDS, asset
 from lib_lora_train.project import SUBJECT_KINDS
 from lib_lora_train.runs.managed import MANAGED
-from lib_lora_train.settings import Setting, TrainSettings, describe
+from lib_lora_train.settings import TrainSettings, describe
 from lib_lora_train.settings.tables import SCHEMA_VERSION
 from lib_lora_train.train.plan import CHOICES
 from lib_lora_train.words import page_words
@@ -44,7 +45,8 @@ def read_schema(call: Call = CALL) -> Response:
     """Every setting with its label, help, bounds and kohya's name."""
     groups: dict[str, list[dict[str, object]]] = {}
     for item in describe(TrainSettings):
-        groups.setdefault(item.group, []).append(_setting(item))
+        managed = f"{item.group}.{item.name}" in MANAGED
+        groups.setdefault(item.group, []).append({**shown_setting(item), "managed": managed})
     tables = [{"name": name, "settings": settings} for name, settings in groups.items()]
     return reply({"version": SCHEMA_VERSION, "groups": tables})
 
@@ -74,23 +76,6 @@ def _session(call: Call) -> dict[str, object]:
         "choices": list(CHOICES),
         "limits": {"files": limits.files, "file_bytes": limits.file_bytes, "total_bytes": limits.total_bytes},
         "version": __version__,
-    }
-
-
-def _setting(item: Setting) -> dict[str, object]:
-    return {
-        "name": item.name,
-        "label": item.label,
-        "help": item.help,
-        "type": "list" if item.is_list else item.type.__name__,
-        "default": item.default,
-        "minimum": item.minimum,
-        "maximum": item.maximum,
-        "choices": list(item.choices),
-        "unit": item.unit,
-        "kohya": item.kohya,
-        "optional": item.optional,
-        "managed": f"{item.group}.{item.name}" in MANAGED,
     }
 
 

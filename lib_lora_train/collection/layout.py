@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lib_lora_train.collection.made import Made, read_made
 from lib_lora_train.collection.names import (
     CAPTION_SUFFIXES,
     fold,
@@ -123,11 +124,21 @@ class Layout:
     @cached_property
     def stems(self) -> set[str]:
         """Folded stems that a new picture cannot have: of originals, of files in concept folders, of masks."""
-        taken = set(self.originals)
+        return set(self.originals) | self.used_stems
+
+    @cached_property
+    def used_stems(self) -> set[str]:
+        """The same without those of originals."""
+        taken: set[str] = set()
         for folder in self.folders:
             taken.update(fold(stem_of(name)) for name in folder.names)
             taken.update(fold(stem) for stem in self.masks(folder))
         return taken
+
+    @cached_property
+    def made(self) -> dict[str, Made]:
+        """What is known of pictures that were made from originals, by file name."""
+        return read_made(self.project)
 
     def mask_folder(self, folder: ConceptFolder) -> Path | None:
         """Where the masks of a concept are; None for regularization, where there is no folder, or a link instead."""
@@ -150,6 +161,7 @@ class Layout:
         staying = {(folder.key, name) for folder in self.folders for name in folder.pictures()}
         staying -= {(folder.key, name) for folder, name in chosen}
         staying_stems = {fold(stem_of(name)) for _, name in staying}
+        staying_stems |= {fold(stem_of(self.made[name].original)) for _, name in staying if name in self.made}
         given = {(key, stem_of(name)) for key, name in staying}
         masks: dict[str, dict[str, str]] = {}
         result = []

@@ -243,7 +243,7 @@ def _holder(folder: str) -> str:
 
 def _way_back(project: Project, layout: Layout, record: _Record, source: Path) -> tuple[list[tuple[Path, Path]], int]:
     moves: list[tuple[Path, Path]] = []
-    taken, count = set(layout.stems), 0
+    taken, given, count = set(layout.stems), set(), 0
 
     def back(file: Path, target: Path) -> None:
         if os.path.lexists(file):
@@ -256,8 +256,9 @@ def _way_back(project: Project, layout: Layout, record: _Record, source: Path) -
         count += 1
         home = _home(project, layout, item.folder, item.regularization)
         stem = stem_of(item.picture)
-        fresh = free_stem(stem, taken)
+        fresh = stem if _is_of_kept(layout, item, given) else free_stem(stem, taken)
         taken.add(fold(fresh))
+        given.add(fold(fresh))
         for name in (item.picture, *item.captions):
             back(place / name, home / (fresh + name[len(stem) :]))
         if item.mask:
@@ -272,6 +273,14 @@ def _way_back(project: Project, layout: Layout, record: _Record, source: Path) -
         place = home if holder != MASKS else project.path(MASKS, home.name)
         back(source / folder / name, _unused(place / name, {target for _, target in moves}))
     return moves, count
+
+
+def _is_of_kept(layout: Layout, item: _Item, given: set[str]) -> bool:
+    """Whether the name of a picture is only taken by the original that it was made from, which stayed. `given` are the
+    stems of pictures that came back before it."""
+    made, stem = layout.made.get(item.picture), fold(stem_of(item.picture))
+    own = made is not None and not item.original and fold(stem_of(made.original)) == stem
+    return own and stem in layout.originals and stem not in layout.used_stems | given
 
 
 def _home(project: Project, layout: Layout, folder: str, regularization: bool) -> Path:

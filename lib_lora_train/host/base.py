@@ -292,6 +292,10 @@ class Host(Protocol):
         """Its own, whether or not their models are there; none where the host has no such thing. Fast."""
         ...
 
+    def model_files(self) -> Mapping[str, Sequence[Path]]:
+        """Files of `vision.models.KNOWN` that it has for purposes of its own, by the model's name; only read."""
+        ...
+
     def tell(self, event: Event) -> None:
         """Hears every event of a running job, for a display of the host's own. Takes no time and raises nothing."""
         ...

@@ -143,6 +143,10 @@ class EmbeddedHost:
         """It has none."""
         return []
 
+    def model_files(self) -> dict[str, list[Path]]:
+        """It has none."""
+        return {}
+
     def tell(self, event: Event) -> None:
         """Has no display of its own."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import Captioner, Host
@@ -20,24 +21,36 @@ _LABELS = {
 }
 
 
-def captioners(host: Host, environment: Mapping[str, str] | None = None) -> list[Captioner]:
+def captioners(
+    host: Host | None, environment: Mapping[str, str] | None = None, models: Path | None = None
+) -> list[Captioner]:
     """All that this host and installation have: the host's, Florence-2, and the operator's endpoint where one is set.
 
-    They need not be usable now; `trouble()` says so.
+    They need not be usable now; `trouble()` says so. Without a host (on the command line) `models` is where Florence-2
+    may lie.
     """
-    found: list[Captioner] = [*host.captioners(), Florence(host.paths.models, host.device)]
+    found: list[Captioner] = []
+    if host is not None:
+        found += [*host.captioners(), Florence(host.paths.models, host.device)]
+    elif models is not None:
+        found.append(Florence(models))
     endpoint = Endpoint.of(os.environ if environment is None else environment)
     return [*found, endpoint] if endpoint else found
 
 
-def found(host: Host, settings: TagSettings, environment: Mapping[str, str] | None = None) -> Captioner | None:
+def found(
+    host: Host | None,
+    settings: TagSettings,
+    environment: Mapping[str, str] | None = None,
+    models: Path | None = None,
+) -> Captioner | None:
     """The captioner that the settings name; None for "none".
 
     Raises UserError: that of its `trouble`, or tagging.no_captioner, tagging.no_endpoint when there is no such one.
     """
     if settings.captioner == "none":
         return None
-    chosen = next((each for each in captioners(host, environment) if each.name == settings.captioner), None)
+    chosen = next((each for each in captioners(host, environment, models) if each.name == settings.captioner), None)
     if chosen is None:
         if settings.captioner == "endpoint":
             raise UserError("tagging.no_endpoint", URL)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lib_lora_train.collection.concepts import edit_concept
 from lib_lora_train.collection.entries import PictureInfo, list_concepts, list_pictures
+from lib_lora_train.collection.layout import Layout
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.project import Project
@@ -17,7 +18,7 @@ from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.fields import describe
 from lib_lora_train.settings.writing import to_dict
-from lib_lora_train.train.plan import SHARE_OF_FREE_MEMORY, Plan, PlanFacts, make_plan
+from lib_lora_train.train.plan import SHARE_OF_FREE_MEMORY, Plan, PlanFacts, Reason, make_plan
 from lib_lora_train.train.plan_model import own_sizes
 from lib_lora_train.words import word
 
@@ -91,12 +92,20 @@ def plan_for(host: Host, project: Project, wishes: Wishes, base: TrainSettings |
             hints=facts.hints,
         )
     )
+    if has_masks(project):
+        plan = replace(plan, reasons=(*plan.reasons, Reason("dataset.masked_loss", True, "plan.masks")))
     settings = without(plan.applied(base or TrainSettings()), MANAGED)
     settings.model.checkpoint = facts.info.name
     settings.run.sample_every_n_epochs = 1
     if not settings.run.sample_prompts.strip():  # what somebody wrote stays
         settings.run.sample_prompts = "\n".join(sample_prompts(project, pictures))
     return Planned(plan, settings)
+
+
+def has_masks(project: Project) -> bool:
+    """Whether any training picture has a mask."""
+    layout = Layout.read(project)
+    return any(layout.masks(folder) for folder in layout.folders if not folder.regularization)
 
 
 def usual_checkpoint(host: Host) -> str:

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from lib_lora_train import cli
-from lib_lora_train.cli import as_lines, main, make_parser, split_lora_tag, terminal_language, train_settings
+from lib_lora_train.cli import as_lines, main, make_parser, split_lora_tag, train_settings
+from lib_lora_train.terminal import terminal_language
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings import TrainSettings, describe
 from lib_lora_train.settings.kohya import ALL_BLOCKS
@@ -310,7 +311,7 @@ def test_ctrl_c_twice_stops_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     reached = []
 
     def work(words: list[str]) -> int:
-        with cli._watched() as (_, commands):
+        with cli.watched() as (_, commands):
             signal.raise_signal(signal.SIGINT)
             reached.append((commands.stopping, commands.saves_on_stop))
             signal.raise_signal(signal.SIGINT)

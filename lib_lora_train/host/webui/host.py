@@ -119,6 +119,10 @@ class WebuiHost:
         """BLIP and DeepDanbooru, as the WebUI has them for Interrogate."""
         return [Blip(self._turn), DeepDanbooru(self._turn)]
 
+    def model_files(self) -> dict[str, list[Path]]:
+        """What its focal crop has downloaded."""
+        return {"yunet": [Path(paths.models_path) / "opencv"]}
+
     def tell(self, event: Event) -> None:
         """Shows an event of a running job in the WebUI's own bar."""
         self.display.tell(event)

@@ -1,0 +1,67 @@
+"""The captions that pictures should have, from what taggers and captioners saw in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora_train.prepare.choosing import TagChooser
+from lib_lora_train.prepare.guesses import Guesses, GuessStore
+from lib_lora_train.prepare.sentences import SentenceStore
+from lib_lora_train.prepare.tables import TagSettings
+from lib_lora_train.prepare.tagging import merge_caption
+
+
+@dataclass
+class Seen:
+    """What was seen in pictures, by the names of their contents; kept in `folder`, which may be deleted at any time.
+
+    `captioners` are the keys of those that there are, by name.
+    """
+
+    folder: Path
+    captioners: Mapping[str, str] = field(default_factory=dict)
+    guesses: GuessStore = field(init=False)
+    sentences: SentenceStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guesses = GuessStore(self.folder / "guesses")
+        self.sentences = SentenceStore(self.folder / "sentences")
+
+    def tags_of(self, content: str, settings: TagSettings) -> list[Guesses] | None:
+        """Of each tagger of the settings that has looked; None when none of them has."""
+        found = [self.guesses.get(self.guesses.key_of(name), content) for name in settings.taggers]
+        known = [each for each in found if each is not None]
+        return known if known or not settings.taggers else None
+
+    def sentence_of(self, content: str, settings: TagSettings) -> str | None:
+        """None when the captioner has not looked at the picture; empty where none is wanted."""
+        if settings.captioner == "none":
+            return ""
+        return self.sentences.get(self.captioners.get(settings.captioner, ""), content)
+
+    def is_complete(self, content: str, settings: TagSettings) -> bool:
+        """Whether all that were asked for have looked at it."""
+        tags, sentence = self.tags_of(content, settings), self.sentence_of(content, settings)
+        return tags is not None and len(tags) == len(settings.taggers) and sentence is not None
+
+
+def captioning(seen: Seen, settings: TagSettings | None, trigger: str) -> Callable[[str, str], str | None]:
+    """(content, caption that the picture has by itself) -> the caption it should have; None: it stays.
+
+    `settings` None: nobody wants other captions. `trigger` is the project's; the settings may have another one.
+    Raises UserError for settings that cannot be read, such as a replacement without "=".
+    """
+    if settings is None:
+        return lambda content, own: None
+    chooser = TagChooser(settings)
+    front = settings.trigger or trigger
+
+    def caption(content: str, own: str) -> str | None:
+        tags, sentence = seen.tags_of(content, settings), seen.sentence_of(content, settings)
+        if tags is None and not sentence:
+            return None
+        return merge_caption(own, chooser.choose(tags or []), sentence or "", chooser, front)
+
+    return caption

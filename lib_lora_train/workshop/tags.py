@@ -1,0 +1,52 @@
+"""Other thresholds, tried at once on what was seen already."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from lib_lora_train.errors import UserError
+from lib_lora_train.prepare.captions import captioning
+from lib_lora_train.prepare.one_pass import wanted_contents
+from lib_lora_train.prepare.reading import from_dict
+from lib_lora_train.prepare.tables import PrepareSettings
+from lib_lora_train.prepare.wanted import find_wanted
+from lib_lora_train.workshop.context import Context
+
+MOST_SHOWN, MOST_COUNTED = 500, 300
+
+
+def preview_tags(
+    context: Context, settings: PrepareSettings, values: object, offset: int, limit: int
+) -> dict[str, Any]:
+    """`POST /tags/preview`: how often each tag would be written, and captions before and after.
+
+    Raises UserError: prepare.page, and as `reading.from_dict`.
+    """
+    if not (0 <= offset <= 10**9 and 1 <= limit <= MOST_SHOWN):
+        raise UserError("prepare.page", "limit", most=MOST_SHOWN)
+    if values is not None:
+        settings = from_dict({"tag": values}, settings)
+    caption = captioning(context.seen, settings.tag, context.project.trigger_word)
+    wanted = find_wanted(context.project, context.state, context.bench, caption)
+    counts: Counter[str] = Counter()
+    captions = []
+    for entry in wanted.entries:
+        for change in entry.changes:
+            if change.new and change.caption is not None:
+                counts.update(tag for tag in (part.strip() for part in change.caption.split(",")) if tag)
+                captions.append(
+                    {"source": entry.source.id, "name": entry.source.name, "before": change.now.text, "after": change.caption}
+                )  # fmt: skip
+    shown = captions[offset : offset + limit]
+    looked = sum(
+        context.seen.is_complete(content, replace(settings.tag))
+        for content, _, _ in wanted_contents(wanted, context.bench)
+    )
+    return {
+        "total": len(captions),
+        "looked": looked,
+        "counts": [{"tag": tag, "count": count} for tag, count in counts.most_common(MOST_COUNTED)],
+        "captions": shown,
+    }
