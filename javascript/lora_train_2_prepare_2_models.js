@@ -41,7 +41,7 @@
             /** @type {Map<string, HTMLElement>} rows of the table, by name of the model */
             this.rows = new Map();
             this.lines = make("tbody", {});
-            const heads = [text("For"), text("Model"), text("Repository"), text("Size"), text("Licence"), ""];
+            const heads = [text("For"), text("Name"), text("Repository"), text("Size"), text("Licence"), ""];
             const table = make("table", {class: "lora_train_table"},
                 make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {}, words)))), this.lines);
             this.byHand = make("div", {class: "lora_train_by_hand"});
