@@ -7,15 +7,16 @@ import random
 from PIL.Image import Image
 from PIL.Image import new as new_image
 
-from demo.attributes import CHARACTER, TRAITS, Portrait
+from demo.attributes import ATTRIBUTES, CHARACTER, NONE, TRAITS, Portrait
 from demo.character import SETTINGS, free_tags
 from demo.draw import CANVAS, draw_large
 
 #: Width of the bars (at the left and right, at the top and bottom) in pixels, in turn: a film's, a telephone's, a frame.
 BARS = ((96, 0), (0, 64), (40, 40))
 
-#: What the trigger word shall stand for is left out of the captions: what they name is learned as free.
-LEFT_OUT = tuple(CHARACTER[trait] for trait in TRAITS)
+#: Tags that captions do without: what makes a character shall hang on the trigger word, and what a caption names is
+#: learned as free. All values, not the character's alone: a tagger that takes horns for ears is not to undo it.
+LEFT_OUT = tuple(value for trait in TRAITS for value in ATTRIBUTES[trait] if value != NONE)
 
 
 def portraits(seed: int = 0, n: int = SETTINGS.images) -> list[Portrait]:
