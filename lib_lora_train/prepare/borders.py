@@ -15,6 +15,7 @@ _STRAYS = 0.01  # of a line may be further off
 _DIFFERENT = 24  # levels
 _CHANGED_BOTH, _CHANGED_ONE = 0.4, 0.85  # of a line, for bars on both sides and for one alone
 _LEAST = 0.25  # of a side is left, or nothing is cut off
+_BLOCK = 8  # of JPEG, which blurs an edge so far
 _SAMPLES = 768  # places along a line that are looked at
 
 
@@ -56,7 +57,7 @@ def _flat_from_top(image: np.ndarray) -> int:
 
 
 def _with_edges(image: np.ndarray, top: int, bottom: int) -> tuple[int, int]:
-    """Of the flat rows at top and bottom, those that end as bars do; and up to 2 rows of the blurred edge itself."""
+    """Of the flat rows at top and bottom, those that end as bars do, and with them the blurred rows of the edge."""
     upper, upper_blur = _edge(image, top)
     lower, lower_blur = _edge(image[::-1], bottom)
     if min(upper, lower) >= _CHANGED_BOTH:
@@ -65,11 +66,10 @@ def _with_edges(image: np.ndarray, top: int, bottom: int) -> tuple[int, int]:
 
 
 def _edge(image: np.ndarray, rows: int) -> tuple[float, int]:
-    """The share of columns that have left the bar's colour 3 rows after its end, and how many rows are half bar."""
-    if not 2 <= rows < len(image) - 4:
+    """The share of columns that have left the bar's colour soon after its end, and how many rows lie between."""
+    if not 2 <= rows < len(image) - _BLOCK:
         return 0.0, 0
     colour = np.median(image[:rows].reshape(-1, 3), axis=0).astype(np.int16)
-    after = np.abs(image[rows : rows + 4].astype(np.int16) - colour).max(axis=2) > _DIFFERENT
+    after = np.abs(image[rows : rows + _BLOCK].astype(np.int16) - colour).max(axis=2) > _DIFFERENT
     shares = after.mean(axis=1)
-    blurred = int(np.argmax(shares >= 0.8 * shares[3])) if shares[3] > 0 else 0
-    return float(shares[3]), min(blurred, 2)
+    return float(shares.max()), int(np.argmax(shares >= 0.8 * shares.max()))

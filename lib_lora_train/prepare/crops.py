@@ -221,12 +221,19 @@ def _finished(
 ) -> Crop:
     width, height = output_size(frame, *size, settings.max_upscale)
     added = [] if (width, height) == size else ["small"]
-    return Crop(tidy(_without_resizing(shaped(frame, width, height), width, height)), width, height, mirror, by, (*notes, *added))
+    return Crop(
+        tidy(_without_resizing(shaped(frame, width, height), width, height)),
+        width,
+        height,
+        mirror,
+        by,
+        (*notes, *added),
+    )
 
 
 def _without_resizing(box: Box, width: int, height: int) -> Box:
-    """Where a frame would be reduced by less than 5%, the pixels as they are: sharper, for a sliver of margin."""
-    if not (width <= box.width < 1.05 * width and height <= box.height < 1.05 * height):
+    """Where a frame would be reduced by less than 4%, the pixels as they are: sharper, for a sliver of margin."""
+    if not (width <= box.width < 1.04 * width and height <= box.height < 1.04 * height):
         return box
     left, top = math.ceil(box.left), math.ceil(box.top)
     left, top = left + int(box.right - width - left) // 2, top + int(box.bottom - height - top) // 2

@@ -34,7 +34,7 @@ def cut(image: Image.Image, crop: Crop) -> Image.Image:
         # Cut first: Pillow's filter looks beyond the box, and what is cut off would shine in at the edges.
         outer = (math.floor(box.left), math.floor(box.top), math.ceil(box.right), math.ceil(box.bottom))
         inner = tuple(side - outer[number % 2] for number, side in enumerate(sides))
-        found = image.crop(outer).resize(size, Image.Resampling.LANCZOS, box=inner)
+        found = (_weighted if image.mode == "RGBA" else _resized)(image.crop(outer), size, inner)
     return found.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.mirror else found
 
 

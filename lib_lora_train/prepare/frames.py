@@ -12,9 +12,10 @@ from lib_lora_train.vision.geometry import Box
 
 BY = ("whole", "trim", "size", "focal", "face", "head", "upper_body", "split", "auto", "user", "close_up")
 NOTES = ("moved", "grown", "shrunk", "small", "no_face", "no_size")
-SMALLEST = 16  # pixels of a side, of the frame and of what is cut out: less is refused by the dataset's reader
+SMALLEST = 16  # pixels of a side of what is cut out: less is refused by the dataset's reader
+SMALLEST_FRAME = 8.0  # pixels of the longer side of a frame
 LONGEST, MOST_PIXELS = 65_500, 64_000_000
-_SAME_SHAPE = 2e-3  # relative; a browser rounds to a hundredth of a pixel
+_SAME_SHAPE, _ROUNDED = 2e-3, 0.02  # relative; and in pixels, of which files and browsers have hundredths
 _SIDES = ("left", "top", "right", "bottom")
 _KEYS = frozenset((*_SIDES, "width", "height", "mirror", "by", "scale", "notes"))
 
@@ -118,8 +119,8 @@ def moved_inside(box: Box, outer: Box) -> Box:
 def fit_crop(crop: Crop, size: tuple[int, int]) -> Crop:
     """`crop` made possible in a picture of `size` (width, height): what a browser sends may be anything.
 
-    The output's shape decides: a frame of another shape gives way to the largest of that shape in it. It is then at
-    least 16 px wide and high, no larger than the picture, and moved inside. Doing it twice changes nothing more.
+    The output's shape decides: a frame of another shape gives way to the largest of that shape in it. Its longer
+    side is then at least 8 px; it is no larger than the picture, and moved inside. Doing it twice changes nothing more.
     Raises UserError: crop.no_number for NaN and infinity, crop.empty, crop.output for a size nobody can write.
     """
     sides = (crop.box.left, crop.box.top, crop.box.right, crop.box.bottom)
@@ -130,14 +131,13 @@ def fit_crop(crop: Crop, size: tuple[int, int]) -> Crop:
     if crop.width * crop.height > MOST_PIXELS:
         raise UserError("crop.output", smallest=SMALLEST, longest=LONGEST)
     width, height = map(float, size)
-    if not (crop.box.width > 0 and crop.box.height > 0):
-        raise UserError("crop.empty")
     box = Box(*(min(max(side, -1e9), 1e9) for side in sides))
-    if not (box.width > 0 and box.height > 0):
+    if min(box.width, box.height) < 0.01:
         raise UserError("crop.empty")
-    if abs(box.width * crop.height - box.height * crop.width) > _SAME_SHAPE * box.height * crop.width:
+    allowed = _SAME_SHAPE * box.height * crop.width + _ROUNDED * (crop.width + crop.height)
+    if abs(box.width * crop.height - box.height * crop.width) > allowed:
         box = shaped(box, crop.width, crop.height)
-    factor = max(1.0, SMALLEST / min(box.width, box.height))
+    factor = max(1.0, SMALLEST_FRAME / max(box.width, box.height))
     factor = min(factor, width / box.width, height / box.height)
     if factor != 1.0:
         x, y = box.center
