@@ -82,7 +82,7 @@ def saliency(grey: np.ndarray) -> np.ndarray:
         return np.zeros_like(grey)
     spectrum = np.fft.fft2(small)
     log = np.log1p(np.abs(spectrum)).astype(np.float32)  # 1 + : an empty spectrum says nothing
-    residual = log - cv2.blur(log, (3, 3), borderType=cv2.BORDER_WRAP)
+    residual = log - sum(np.roll(log, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)) / 9
     found = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
     found = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 2.5)
     found = cv2.resize(found, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
