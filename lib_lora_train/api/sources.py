@@ -52,11 +52,18 @@ def read_view(project_id: str, source_id: str, v: str = "", call: Call = CALL) -
 
 @policy(Policy.READ)
 def read_preview(
-    project_id: str, source_id: str, crop: int = Query(0, ge=0, le=1000), v: str = "", call: Call = CALL
+    project_id: str,
+    source_id: str,
+    crop: int = Query(0, ge=0, le=1000),
+    size: int = Query(sources.VIEW_SIDE, ge=64, le=sources.VIEW_SIDE),
+    v: str = "",
+    call: Call = CALL,
 ) -> Response:
-    """What would be written into the data set."""
-    data, kind = sources.preview(_context(call, project_id), source_id, crop)
-    return inline_reply(data, kind)
+    """What would be written into the data set, at most `size` px long."""
+    context = _context(call, project_id)
+    entry = sources.entry_of(context, source_id)
+    kept = STAMPED if v and v == sources.preview_stamp(entry, crop) else ""
+    return inline_reply(*sources.preview(context, entry, crop, size), kept)
 
 
 @policy(Policy.WRITE)
@@ -82,9 +89,17 @@ def crop_all(project_id: str, body: Like, call: Call = CALL) -> Response:
 
 
 @policy(Policy.READ)
-def read_mask(project_id: str, source_id: str, v: str = "", call: Call = CALL) -> Response:
-    """The mask of an original, a grey PNG."""
-    return inline_reply(sources.read_mask(_context(call, project_id), source_id), "image/png")
+def read_mask(
+    project_id: str,
+    source_id: str,
+    size: int = Query(0, ge=0, le=sources.VIEW_SIDE),
+    v: str = "",
+    call: Call = CALL,
+) -> Response:
+    """The mask of an original, a grey PNG, at most `size` px long; 0 for as it is kept."""
+    context = _context(call, project_id)
+    data, stamp = sources.read_mask(context, sources.entry_of(context, source_id), size)
+    return inline_reply(data, "image/png", STAMPED if v and v == stamp else "")
 
 
 @policy(Policy.WRITE, Body.BYTES)

@@ -58,7 +58,7 @@ def apply(project: Project, bench: Bench, captioning: Captioning) -> Applied:
         if not changes:
             write_state(project, state)
             return Applied()
-        entry_id = f"{int(time.time()):010d}-{secrets.token_hex(3)}"
+        entry_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"  # names sort by time
         counts = count_changes(changes)
         with Staging(project, entry_id) as staging:
             made = dict(layout.made)

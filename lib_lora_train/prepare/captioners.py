@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import Captioner, Host
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.prepare.endpoint import URL, Endpoint
-from lib_lora_train.prepare.florence import Florence
 from lib_lora_train.prepare.tables import TagSettings
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Captioner, Host
 
 _LABELS = {
     "blip": "tagging.captioner_blip",
@@ -29,6 +31,8 @@ def captioners(
     They need not be usable now; `trouble()` says so. Without a host (on the command line) `models` is where Florence-2
     may lie.
     """
+    from lib_lora_train.prepare.florence import Florence  # torch, which a check or a page has no need of
+
     found: list[Captioner] = []
     if host is not None:
         found += [*host.captioners(), Florence(host.paths.models, host.device)]

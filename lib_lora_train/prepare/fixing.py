@@ -52,6 +52,8 @@ class Fixing:
             self._enlarge(tasks)
         else:
             self._crop(bench, tasks, {"crop": self._around, "close_ups": self._closer, "trim": _trimmed}[fix])
+        steps = read_state(self.project).steps
+        self._say(work(bench, [task for _, task in self._tasks()], steps, self.events, self.commands))  # and judged
 
     def _tasks(self) -> list[tuple[str, Task]]:
         digests, state = digests_of(self.project), read_state(self.project)

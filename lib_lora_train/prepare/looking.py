@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL.Image import Image
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import Captioner
 from lib_lora_train.prepare.guesses import Guesses, GuessStore, Vocabulary
 from lib_lora_train.prepare.sentences import SentenceStore
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
 from lib_lora_train.vision.tagger import Tagger
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Captioner
 
 _FAILURES_IN_A_ROW = 3  # a captioner that fails so often will fail for the rest too
 

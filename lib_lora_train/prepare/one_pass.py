@@ -90,7 +90,7 @@ class Passing:
                 self._say([error])
         if not tasks:
             raise UserError("prepare.no_pictures", "pictures")
-        only_check = list(steps) == ["check"]
+        only_check = list(steps) == ["check"] and set(state.ran) == {"check"} and not state.hands
         wanted = Steps(check=state.ran.get("check")) if only_check else state.steps
         self._say(work(bench, tasks, wanted, self.events, self.commands, rendering=not only_check))
 

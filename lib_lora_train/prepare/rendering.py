@@ -90,7 +90,8 @@ def render(image: Image.Image, scale: float, alpha: np.ndarray | None, recipe: R
 
 def render_mask(size: tuple[int, int], alpha: np.ndarray, recipe: Recipe) -> Image.Image:
     """The mask of the picture, grey; `size` is the original's."""
-    return to_mask(_cut_alpha(alpha, size, recipe.crop))
+    feather = recipe.background.settings.feather if recipe.background is not None else 0.0
+    return to_mask(_cut_alpha(alpha, size, recipe.crop), feather)
 
 
 def inside(face: Face, crop: Crop) -> Face | None:

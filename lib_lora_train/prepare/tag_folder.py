@@ -121,7 +121,7 @@ def _save(cache: Path, changes: Sequence[tuple[str, Path, str, str]]) -> None:
     """The record first: whatever is written after it can be taken back."""
     if not changes:
         return
-    entry = cache / "captions" / f"{int(time.time()):010d}-{secrets.token_hex(3)}"
+    entry = cache / "captions" / f"{time.time_ns():020d}-{secrets.token_hex(3)}"
     items: list[dict[str, Any]] = [
         {"picture": key, "before": before, "after": after} for key, _, before, after in changes
     ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.dataset.buckets import Size, plan_crop
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import Host
 from lib_lora_train.runs.drafts import has_draft, read_draft
 from lib_lora_train.settings import DatasetSettings
 from lib_lora_train.settings.reading import parse_resolution
 from lib_lora_train.workshop.context import Context
 from lib_lora_train.workshop.sources import sizes_of, stamp_of
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Host
 
 
 def shown_buckets(context: Context, host: Host, checkpoint: str) -> dict[str, Any]:
@@ -45,4 +47,4 @@ def bucket_settings(context: Context, host: Host, checkpoint: str) -> DatasetSet
         native = host.describe(name).native if name else context.state.settings.check.size
     except UserError:  # said in full where it is trained on
         native = context.state.settings.check.size
-    return DatasetSettings(resolution=str(native), min_bucket_reso=min(256, native), max_bucket_reso=max(1024, native))
+    return DatasetSettings(resolution=str(native), min_bucket_reso=native // 2, max_bucket_reso=2 * native)

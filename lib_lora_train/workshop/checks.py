@@ -56,8 +56,15 @@ def shown_report(context: Context, tools: Tools, language: str = DEFAULT_LANGUAG
         "findings": findings,
         "checked": looked,
         "time": context.state.times.get("check"),
-        "stale": False,
+        "stale": not is_judged(context),
     }
+
+
+def is_judged(context: Context) -> bool:
+    """Whether everything that will be in the data set was looked at as it will be."""
+    medium = (context.state.ran.get("check") or context.state.settings).check.medium
+    contents = [content for entry in context.wanted.entries for content in entry.contents.values()]
+    return all(context.bench.any_look(content, medium) is not None for content in contents)
 
 
 def fix_finding(

@@ -80,6 +80,7 @@ def show_source(context: Context, entry: Entry, language: str = DEFAULT_LANGUAGE
         "proposal": [show_crop(crop, scale, language) for crop in proposal or ()],
         "crops": [show_crop(crop, scale, language) for crop in _crops(entry, width, height)],
         "by_hand": entry.hand.crops is not None,
+        "previews": [preview_stamp(entry, place) for place in range(len(entry.recipes or [None]))],
         "outputs": [
             {"picture": source.folder.picture_id(output.name), "name": shown(output.name), "stamp": _file_stamp(entry, output.name)}
             for output in source.outputs
@@ -142,23 +143,28 @@ def like_all(context: Context, source_id: str) -> None:
             state.set_hand(original, crops=tuple(crops))
 
 
-def preview(context: Context, source_id: str, place: int) -> tuple[bytes, str]:
-    """What would be written into the data set: bytes and media type, at most 1600 px. Raises UserError:
-    prepare.unknown_source, prepare.crops, and an `image.*` code."""
-    entry = entry_of(context, source_id)
+def preview(context: Context, entry: Entry, place: int, side: int) -> tuple[bytes, str]:
+    """What would be written into the data set: bytes and media type, at most `side` px long.
+
+    Raises UserError: prepare.unknown_source, prepare.crops, and an `image.*` code.
+    """
     if entry.task is None:
         raise entry.error or UserError("prepare.unknown_source", "source")
     if entry.recipes is None or not entry.recipes:
-        return as_jpeg(open_image(entry.source.path, entry.source.name).image, VIEW_SIDE)
+        return as_jpeg(open_image(entry.source.path, entry.source.name).image, side)
     if not 0 <= place < len(entry.recipes):
         raise UserError("prepare.crops", "crop", most=len(entry.recipes))
     image = _rendered(context, entry, entry.recipes[place])
     if image.mode != "RGBA":
-        return as_jpeg(image, VIEW_SIDE)
-    image.thumbnail((VIEW_SIDE, VIEW_SIDE), Image.Resampling.LANCZOS)
-    data = BytesIO()
-    image.save(data, "PNG", compress_level=1)
-    return data.getvalue(), "image/png"
+        return as_jpeg(image, side)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return as_png(image), "image/png"
+
+
+def preview_stamp(entry: Entry, place: int) -> str:
+    """Changes when the preview does."""
+    recipes = entry.recipes or []
+    return identify(recipes[place].content) if 0 <= place < len(recipes) else stamp_of(entry)
 
 
 def original_view(entry: Entry, side: int) -> tuple[bytes, str]:
@@ -175,16 +181,28 @@ def as_jpeg(image: Image.Image, side: int) -> tuple[bytes, str]:
     return data.getvalue(), "image/jpeg"
 
 
-def read_mask(context: Context, source_id: str) -> bytes:
-    """The mask of an original as grey PNG. Raises UserError: prepare.unknown_source, prepare.no_mask."""
-    entry = entry_of(context, source_id)
+def as_png(image: Image.Image) -> bytes:
+    data = BytesIO()
+    image.save(data, "PNG", compress_level=1)
+    return data.getvalue()
+
+
+def read_mask(context: Context, entry: Entry, side: int) -> tuple[bytes, str]:
+    """The mask of an original as grey PNG, at most `side` px long (0: as it is kept), and its stamp.
+
+    Raises UserError("prepare.no_mask").
+    """
     found = matte_of(context, entry)
     if found is None:
         raise UserError("prepare.no_mask", entry.source.name)
     try:
-        return found.file.read_bytes()
+        if not side:
+            return found.file.read_bytes(), identify(found.key)
     except OSError as error:
         raise UserError("prepare.no_mask", entry.source.name) from error
+    image = open_image(found.file, entry.source.name).image.convert("L")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return as_png(image), identify(found.key)
 
 
 def write_mask(context: Context, source_id: str, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from lib_lora_train.errors import UserError
@@ -33,15 +32,14 @@ def preview_tags(
     counts: Counter[str] = Counter()
     captions = []
     for entry in wanted.entries:
-        for change in entry.changes:
-            if change.new and change.caption is not None:
-                counts.update(tag for tag in (part.strip() for part in change.caption.split(",")) if tag)
-                captions.append(
-                    {"source": entry.source.id, "name": entry.source.name, "before": change.now.text, "after": change.caption}
-                )  # fmt: skip
+        before = {change.place: change.now.text for change in entry.changes}
+        for place, after in sorted(entry.captions.items()):
+            counts.update(tag for tag in (part.strip() for part in after.split(",")) if tag)
+            names = {"source": entry.source.id, "name": entry.source.name}
+            captions.append({**names, "before": before.get(place, after), "after": after})
     shown = captions[offset : offset + limit]
     looked = sum(
-        context.seen.is_complete(content, replace(settings.tag))
+        context.seen.is_complete(content, settings.tag)
         for content, _, _ in wanted_contents(wanted, context.bench)
     )
     return {

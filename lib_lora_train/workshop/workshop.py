@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.access import Exposure, Visitor
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import Host
 from lib_lora_train.messages import message
 from lib_lora_train.prepare.one_pass import Passing
 from lib_lora_train.prepare.planning import PreparePlan, plan_preparation
@@ -27,6 +26,7 @@ from lib_lora_train.workshop.steps import step_states
 from lib_lora_train.workshop.toolbox import shown_tools
 
 if TYPE_CHECKING:
+    from lib_lora_train.host.base import Host
     from lib_lora_train.jobs import Job
 
 _USUAL_SIZE = 512

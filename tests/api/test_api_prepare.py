@@ -187,7 +187,8 @@ def test_buckets(server: Server, project: Project) -> None:
     shown = server.data("GET", path(project, "buckets"))
     assert sum(len(bucket["pictures"]) for bucket in shown["buckets"]) == 3
     bucket = shown["buckets"][0]
-    assert bucket["width"] > bucket["height"] and 0 <= bucket["lost"] < 0.2  # 320 x 240, without the bars
+    assert shown["resolution"] == [128, 128] and (bucket["width"], bucket["height"]) == (128, 128)
+    assert bucket["lost"] == pytest.approx(0.25, abs=0.01) and bucket["enlarged"] == 0  # of 320 x 240
 
 
 def test_settings_are_checked(server: Server, project: Project) -> None:
@@ -204,7 +205,7 @@ def test_wrong_calls(server: Server, project: Project) -> None:
     assert error_code(answer) == "prepare.step"
     for place in ("view", "thumbnail", "preview", "matte"):
         assert server.call("GET", path(project, "sources", "0" * 16, place)).status_code == 404
-    empty = server.data("POST", "/projects", json={"title": "empty"})
+    empty = server.data("POST", "/projects", status=201, json={"title": "empty"})
     answer = server.call("POST", f"/projects/{empty['id']}/prepare/start", json={"steps": ["check"]})
     assert error_code(answer) == "prepare.no_pictures"
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from lib_lora_train import cli
 from lib_lora_train.cli import as_lines, main, make_parser, split_lora_tag, train_settings
-from lib_lora_train.terminal import terminal_language
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings import TrainSettings, describe
 from lib_lora_train.settings.kohya import ALL_BLOCKS
+from lib_lora_train.terminal import terminal_language
 from tests.helpers.runs import write_pictures
 
 ROOT = Path(__file__).parents[2]

@@ -50,7 +50,8 @@ def photo_project(root: Path, count: int = 4, kind: str = "object") -> Project:
     project = create_project(root, "things", kind, TRIGGER)
     for number in range(count):
         add(project, f"{number}.png", barred(photo(number)))
-    add(project, "1.txt", b"a thing, red")
+    if count > 1:
+        add(project, "1.txt", b"a thing, red")
     return project
 
 
