@@ -66,7 +66,7 @@ class Passing:
         if steps:
             self._pictures(bench, state, steps)
         if "tag" in steps:
-            self._captions(bench, state)
+            steps = self._captions(bench, state, steps)
         self._check_stop()
         self._note(steps, bench)
         if apply_it:
@@ -94,10 +94,18 @@ class Passing:
         wanted = Steps(check=state.ran.get("check")) if only_check else state.steps
         self._say(work(bench, tasks, wanted, self.events, self.commands, rendering=not only_check))
 
-    def _captions(self, bench: Bench, state: State) -> None:
+    def _captions(self, bench: Bench, state: State, steps: Sequence[str]) -> Sequence[str]:
+        """The steps that were done: without a tagger the others still count, and that is said."""
         wanted = find_wanted(self.project, state, bench, lambda content, own: None)
         contents = wanted_contents(wanted, bench)
-        self._say(describe(contents, self.folder, self.tools, self.settings.tag, self.events, self.commands))
+        try:
+            self._say(describe(contents, self.folder, self.tools, self.settings.tag, self.events, self.commands))
+        except UserError as error:
+            if list(steps) == ["tag"]:
+                raise
+            self._say([error])
+            return [step for step in steps if step != "tag"]
+        return steps
 
     def _note(self, steps: Sequence[str], bench: Bench) -> None:
         with changed_state(self.project) as state:

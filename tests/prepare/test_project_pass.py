@@ -379,3 +379,14 @@ def test_damaged_records_are_no_trouble(project: Project, kit: Tools) -> None:
     assert len(read_sources(project)) == 4
     run(project, kit, settings(), apply=True)
     assert set(sizes(project).values()) == {(320, 240)}
+
+
+def test_without_a_tagger_the_rest_is_done(project: Project, kit: Tools) -> None:
+    chosen = settings(tag={"taggers": ["wd-vit-tagger-v3"]})
+    outcome = run(project, kit, chosen, apply=True)
+    assert "models.missing" in [problem.code for problem in outcome.problems]
+    assert set(sizes(project).values()) == {(320, 240)}
+    assert "tag" not in read_state(project).ran
+    with pytest.raises(UserError) as caught:
+        run(project, kit, chosen, ("tag",))
+    assert caught.value.code == "models.missing"
