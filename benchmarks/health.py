@@ -140,9 +140,9 @@ def run(clean: Sequence[Sample], faults: Sequence[str] = tuple(CODES)) -> tuple[
     for fault in faults:
         for strength in make.FAULTS[fault]:
             samples = [sample for piece in clean for sample in faulty(piece, [fault]) if sample.strength == strength]
-            found = [_found(sample, originals, wishes) for sample in samples]
-            wrong += [sample for sample, hit in zip(samples, found, strict=True) if not hit]
-            rows.append({"fault": fault, "strength": strength, "pictures": len(found), "found": sum(found)})
+            hits = [found(sample, originals, wishes) for sample in samples]
+            wrong += [sample for sample, hit in zip(samples, hits, strict=True) if not hit]
+            rows.append({"fault": fault, "strength": strength, "pictures": len(hits), "found": sum(hits)})
     return [*rows, *_totals(rows, faults, false, 2 * len(clean))], wrong
 
 
@@ -160,7 +160,7 @@ def _totals(
         }  # fmt: skip
 
 
-def _found(sample: Sample, originals: Sequence[Item], wishes: HealthWishes) -> bool:
+def found(sample: Sample, originals: Sequence[Item], wishes: HealthWishes) -> bool:
     own = item(sample)
     if sample.fault not in COPIES:
         return bool(set(CODES[sample.fault]) & _codes(judge([own], wishes)).get(own.key, set()))

@@ -18,7 +18,7 @@ _ROWS = 512  # of the table of all pairs that are held at once
 _WORDS = 8  # 16-bit pieces of a mark's 128 bits
 _CROWD = 24  # pictures that share a piece more often than this share nothing special
 _VOTES = 7  # shared pieces that make two pictures worth a closer look
-_LOOKS = 6  # closer looks, for each picture on average
+_LOOKS = 3  # closer looks, for each picture on average
 _MARK_BITS = 34  # of 128, between marks that may be the same place
 _SAME_PLACES = 8
 _TOLERANCE = 0.03  # of the longer side, for a place
@@ -223,8 +223,8 @@ def _similarity(here: np.ndarray, there: np.ndarray, size: float, size_there: fl
 def _overlaps(one: Measures, other: Measures, flipped: bool, scale: float, shift: np.ndarray) -> bool:
     import cv2
 
-    picture = cv2.cvtColor(thumbnail_of(one.thumbnail), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    target = cv2.cvtColor(thumbnail_of(other.thumbnail), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    picture = thumbnail_of(one.thumbnail).astype(np.float32)
+    target = thumbnail_of(other.thumbnail).astype(np.float32)
     if flipped:
         target = np.ascontiguousarray(target[:, ::-1])
     # From a pixel of the other thumbnail (its middle) to one of the first.
@@ -237,8 +237,8 @@ def _overlaps(one: Measures, other: Measures, flipped: bool, scale: float, shift
     # Where one thumbnail is much finer than the other, the finer one is softened to the other's detail.
     picture = _softened(picture, 1 / min(across, down))
     target = _softened(target, max(across, down))
-    moved = cv2.warpAffine(picture, matrix, target.shape[::-1], flags=options, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.ones_like(picture), matrix, target.shape[::-1], flags=options) > 0.99
+    moved = cv2.warpAffine(picture, matrix, (THUMBNAIL, THUMBNAIL), flags=options, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones_like(picture[:, :, 0]), matrix, (THUMBNAIL, THUMBNAIL), flags=options) > 0.99
     shared = int(inside.sum())
     if shared < 30:
         return False

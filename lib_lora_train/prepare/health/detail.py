@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SIDE, _MOST = 256, 10  # of the tiles that stand for a large picture
+_SIDE, _MOST = 256, 8  # of the tiles that stand for a large picture
 _LARGEST, _SMALLEST = 2048, 160  # sides of the squares that the reductions have the area of
 _AGAIN = 1.0  # width of the second blur, in pixels
 _STEEP = 92  # percentile of slopes from which they count as edges
@@ -27,7 +27,7 @@ class Tiles:
 
     @classmethod
     def of(cls, grey: np.ndarray) -> Tiles:
-        """At most ten tiles of 256 x 256 whose corners are multiples of 8; a small picture is one tile."""
+        """At most eight tiles of 256 x 256 whose corners are multiples of 8; a small picture is one tile."""
         import cv2
 
         height, width = grey.shape

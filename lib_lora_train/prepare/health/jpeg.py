@@ -14,7 +14,7 @@ from lib_lora_train.prepare.health.detail import Tiles
 
 # Steps of some low frequencies (row, column) at quality 50 (ITU-T T.81, annex K.1).
 _STEPS = {(0, 1): 11, (1, 0): 12, (1, 1): 12, (0, 2): 10, (2, 0): 14, (1, 2): 14, (2, 1): 13}
-_MOST_BLOCKS = 6000
+_MOST_BLOCKS = 3000
 _FEWEST = 24  # values that are not zero, for a frequency to say something
 _CLEAR = 0.5  # mean of cos(2 pi value / step): 1 for multiples, 0 for anything
 

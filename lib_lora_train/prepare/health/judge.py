@@ -67,7 +67,7 @@ def judge(items: Sequence[Item], wishes: HealthWishes | None = None) -> Report:
         for code, faulty in faults.items()
         if faulty
     ]
-    findings += _duplicates(items, faults, wishes)
+    findings += _duplicates(items, faults)
     unfit = {key for each in findings if CODES[each.code].way == "unfit" for key in each.faulty}
     fit = [item for item in items if item.key not in unfit]
     findings += about_set(fit, len(items), wishes.kind in _PEOPLE, wishes.trigger)
@@ -175,20 +175,23 @@ def _values(code: str, faulty: Sequence[Item], wishes: HealthWishes) -> Mapping[
     return values
 
 
-def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]], wishes: HealthWishes) -> Iterator[Finding]:
+def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]]) -> Iterator[Finding]:
     """One finding for each group of equal pictures. Empty pictures all look alike and are not compared."""
     empty = {item.key for item in faults["empty"]}
     compared = [item for item in items if item.measures is not None and item.key not in empty]
     unfit = {item.key for code, faulty in faults.items() if CODES[code].way == "unfit" for item in faulty}
-    marred = {item.key for item in faults["borders"]}
     measures = [item.measures for item in compared if item.measures is not None]
     for members, relation in groups(len(measures), alike(measures)):
         group = [compared[index] for index in members]
 
-        def merit(item: Item) -> tuple[bool, bool, float, float]:
+        def merit(item: Item) -> tuple[bool, float, float]:
             own = item.measures
-            side = min(detailed_side(own), 4.0 * wishes.size) if own is not None else 0.0
-            return item.key not in unfit, item.key not in marred, side, own.quality if own is not None else 0.0
+            if own is None:
+                return False, 0.0, 0.0
+            # Bars around a picture are no part of it, so that trimming them changes nothing here.
+            left, top, right, bottom = own.content
+            area = detailed_side(own) ** 2 * (right - left) * (bottom - top)
+            return item.key not in unfit, round(area), own.quality
 
         best = max(group, key=merit)
         values = {"best": best.name, "others": len(group) - 1}

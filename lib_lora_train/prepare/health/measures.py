@@ -22,7 +22,7 @@ from lib_lora_train.signals import Log
 from lib_lora_train.vision.geometry import Face
 
 MEASURES_VERSION = 1  # with every change of what a number means; kept measures of another version are taken anew
-_WORK = 640  # side of the square whose area the reduced picture has
+_WORK = 448  # side of the square whose area the reduced picture has
 _CHUNK = 1 << 22
 
 
