@@ -68,7 +68,7 @@ class Studio:
         self.run_limits = run_limits or RunLimits()
         self.language = language
         self.sessions = Sessions()
-        self.workshop = Workshop(host, exposure, self._check_not_training)
+        self.workshop = Workshop(host, exposure, self._check_not_training, self.limits)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
         self._guard = threading.Lock()

@@ -13,7 +13,7 @@ MAX_CONCEPTS = 200
 MAX_REPEATS = 10_000  # as the setting `repeats`
 MAX_CONCEPT_NAME = 100  # characters
 MAX_CAPTION_BYTES = 65_536
-_HOLDERS = ("images", "dataset", "regularization", "masks", ".trash")
+_HOLDERS = ("images", "dataset", "regularization", "masks", "prepare", "history", ".trash")
 
 
 @dataclass(frozen=True)

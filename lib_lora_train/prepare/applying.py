@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora_train.collection.layout import IMAGES, MASKS, Layout
+from lib_lora_train.collection.limits import Limits, megabytes, used_bytes
 from lib_lora_train.collection.locking import locked, move_all
 from lib_lora_train.collection.made import MADE, Made, made_text
 from lib_lora_train.collection.names import stem_of
 from lib_lora_train.collection.thumbnails import forget
+from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, write_json, write_text
 from lib_lora_train.prepare.bench import Bench
 from lib_lora_train.prepare.sources import cache_folder
@@ -44,10 +46,14 @@ class Applied:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def apply(project: Project, bench: Bench, captioning: Captioning) -> Applied:
-    """Makes the data set what it should be. What could not be rendered stays as it is.
+def apply(
+    project: Project, bench: Bench, captioning: Captioning, limits: Limits | None = None, taggers: Sequence[str] = ()
+) -> Applied:
+    """Makes the data set what it should be. What could not be rendered stays as it is. `taggers` are noted beside the
+    pictures whose captions are written.
 
-    Raises UserError("file.write"), with everything as it was before.
+    Raises UserError: file.write, and collection.too_many, collection.no_room where it would exceed `limits`; everything
+    is then as it was before.
     """
     with locked(project):
         state = read_state(project)
@@ -64,7 +70,9 @@ def apply(project: Project, bench: Bench, captioning: Captioning) -> Applied:
             made = dict(layout.made)
             moves: Moves = []
             for change in changes:
-                moves += _moves(project, bench, staging, layout, change, made)
+                moves += _moves(project, bench, staging, layout, change, made, taggers)
+            if limits is not None:
+                _check_room(project, limits, layout, counts, staging)
             moves += staging.replace_made(made)
             _write_record(project, staging.history, changes, layout.made, counts)
             forget(project, [change.folder.picture_id(change.old) for change in changes if change.old])
@@ -107,6 +115,15 @@ class Staging:
         return [*([(current, kept)] if current.exists() else []), (fresh, current)]
 
 
+def _check_room(project: Project, limits: Limits, layout: Layout, counts: dict[str, int], staging: Staging) -> None:
+    pictures = sum(folder.count for folder in layout.folders) + counts["added"]
+    if pictures > limits.files:
+        raise UserError("collection.too_many", project.title, count=pictures, limit=limits.files)
+    used = used_bytes(project)
+    if used + sum(path.stat().st_size for path in staging.folder.iterdir()) > limits.total_bytes:
+        raise UserError("collection.no_room", project.title, used=megabytes(used), limit=megabytes(limits.total_bytes))
+
+
 def _is_ready(bench: Bench, change: Change) -> bool:
     """Whether the files of a change are there."""
     recipe = change.recipe
@@ -118,7 +135,13 @@ def _is_ready(bench: Bench, change: Change) -> bool:
 
 
 def _moves(
-    project: Project, bench: Bench, staging: Staging, layout: Layout, change: Change, made: dict[str, Made]
+    project: Project,
+    bench: Bench,
+    staging: Staging,
+    layout: Layout,
+    change: Change,
+    made: dict[str, Made],
+    taggers: Sequence[str],
 ) -> Iterator[tuple[Path, Path]]:
     """Of one picture; `made` is brought up to date. A move away from a place comes before the one to it."""
     folder, history = change.folder, staging.history
@@ -142,7 +165,7 @@ def _moves(
     yield from _mask_moves(project, bench, staging, layout, change)
     if new and entry is not None:
         if version is not None:
-            entry = replace(entry, caption=version, before=change.before)
+            entry = replace(entry, caption=version, before=change.before, how={**entry.how, "tags": list(taggers)})
         made[new] = replace(entry, mask=change.mask_key)
 
 

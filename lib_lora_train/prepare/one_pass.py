@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lib_lora_train.collection.layout import Layout
+from lib_lora_train.collection.limits import Limits
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.applying import Applied, apply
 from lib_lora_train.prepare.bench import Bench, Steps
@@ -48,6 +49,7 @@ class Passing:
     settings: PrepareSettings
     events: EventSink = ignore_events
     commands: Commands | None = None
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         self.folder = cache_folder(self.project)
@@ -130,7 +132,7 @@ class Passing:
         self.events(Stage("prepare.stage_applying"))
         tag = state.ran.get("tag")
         caption = captioning(self.tools.seen(self.folder), tag.tag if tag else None, self.project.trigger_word)
-        self.outcome.applied = apply(self.project, bench, caption)
+        self.outcome.applied = apply(self.project, bench, caption, self.limits, tag.tag.taggers if tag else ())
 
     def _say(self, problems: Sequence[UserError]) -> None:
         for problem in problems:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.access import Exposure, Visitor
+from lib_lora_train.collection.limits import Limits
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import message
 from lib_lora_train.prepare.one_pass import Passing
@@ -35,7 +36,7 @@ _USUAL_SIZE = 512
 class Workshop:
     """All methods may be called from any thread. `busy` raises a UserError when a project's data set is not to change."""
 
-    def __init__(self, host: Host, exposure: Exposure, busy: Callable[[Project], None]) -> None:
+    def __init__(self, host: Host, exposure: Exposure, busy: Callable[[Project], None], limits: Limits) -> None:
         self.host = host
         self.exposure = exposure
         shown = str(host.paths.models) if exposure.names_folders else host.paths.models.name
@@ -44,6 +45,7 @@ class Workshop:
         self.line = Line(exposure)
         self.contexts = Contexts(self.tools)
         self._busy = busy
+        self._limits = limits
 
     def context(self, project: Project) -> Context:
         return self.contexts.of(project)
@@ -109,7 +111,7 @@ class Workshop:
         settings = self.settings(project)
 
         def work(events: EventSink, commands: Commands) -> None:
-            passing = Passing(project, self.tools, settings, events, commands)
+            passing = Passing(project, self.tools, settings, events, commands, self._limits)
             passing.run(steps, apply_it, lambda: self._busy(project))
 
         return self.line.start(project, visitor, work, then)

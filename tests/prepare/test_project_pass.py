@@ -14,6 +14,7 @@ from lib_lora_train.collection.captions import write_caption
 from lib_lora_train.collection.concepts import edit_concept
 from lib_lora_train.collection.entries import list_concepts, list_pictures
 from lib_lora_train.collection.layout import Layout
+from lib_lora_train.collection.limits import Limits
 from lib_lora_train.collection.locking import JOURNAL, move_all
 from lib_lora_train.collection.made import MADE, read_made
 from lib_lora_train.collection.trash import delete_pictures, restore
@@ -390,3 +391,12 @@ def test_without_a_tagger_the_rest_is_done(project: Project, kit: Tools) -> None
     with pytest.raises(UserError) as caught:
         run(project, kit, chosen, ("tag",))
     assert caught.value.code == "models.missing"
+
+
+def test_a_full_project_is_left_as_it_is(project: Project, kit: Tools) -> None:
+    before = tree(project)
+    for limits, code in ((Limits(files=3), "collection.too_many"), (Limits(total_bytes=1000), "collection.no_room")):
+        with pytest.raises(UserError) as caught:
+            Passing(project, kit, settings(), limits=limits).run(ALL, True)
+        assert caught.value.code == code
+        assert tree(project) == before and list_undo(project) == [] and leftovers(project) == []
