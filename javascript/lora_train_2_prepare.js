@@ -13,9 +13,10 @@
 
     /**
      * @typedef {{left: number, top: number, right: number, bottom: number, width: number, height: number,
-     *   mirror: boolean, by: string, scale: number}} Crop box in pixels of the original, size of what is written
+     *   mirror: boolean, by: string, label: string, notes: string[], scale: number}} Crop box in pixels of the
+     *   original, size of what is written, by whom in words, and sentences about it
      * @typedef {{id: string, name: string, concept: string, width: number, height: number, stamp: string,
-     *   problem: ?Problem, faces: number[][], proposal: Crop[], crops: Crop[], by_hand: boolean,
+     *   problem: ?Problem, faces: number[][], proposal: Crop[], crops: Crop[], by_hand: boolean, previews: string[],
      *   outputs: {picture: string, name: string, stamp: string}[], matte: {state: string, stamp: string},
      *   changed: boolean, caption: {before: string, after: string}}} Source an original, and what becomes of it
      * @typedef {{name: string, label: string, help: string, type: string, default: *, minimum: ?number,
@@ -164,18 +165,13 @@
         return url(path, {v: source.stamp, ...query});
     }
 
-    /** What Apply would write of a crop; the address changes with everything that it depends on. */
+    /** What Apply would write of a crop; the address changes when that does. */
     function previewUrl(source, crop, size = 0) {
-        const box = source.crops[crop];
-        const frame = box ? [box.left, box.top, box.right, box.bottom, box.width, box.height, box.mirror] : [];
-        const background = Object.values(loraTrain.preparation.overview.settings.matte);
-        const mark = [source.stamp, ...frame, source.matte.state, source.matte.stamp, ...background].join("_");
-        return sourceUrl(source, "preview", {crop, v: mark, ...(size ? {size} : {})});
+        return sourceUrl(source, "preview", {crop, v: source.previews[crop], ...(size ? {size} : {})});
     }
 
     function matteUrl(source, size = 0) {
-        const {state: made, stamp} = source.matte;
-        return sourceUrl(source, "matte", {v: `${source.stamp}_${made}_${stamp}`, ...(size ? {size} : {})});
+        return sourceUrl(source, "matte", {v: source.matte.stamp, ...(size ? {size} : {})});
     }
 
     Object.assign(loraTrain, {Preparation, PREPARE_STEPS: STEPS, stepWords, sourceUrl, previewUrl, matteUrl});

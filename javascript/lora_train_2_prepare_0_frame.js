@@ -100,7 +100,7 @@
      * written, in a new shape its area.
      */
     function withBox(crop, box, free = false) {
-        const moved = {...crop, ...box, by: "user"};
+        const moved = {...crop, ...box, by: "user", notes: []};
         if (isUnscaled(crop)) {
             [moved.width, moved.height] = [Math.round(widthOf(box)), Math.round(heightOf(box))];
         } else if (free) {

@@ -12,6 +12,7 @@
     const SAVE_WAIT = 600; // ms after the last key
     const STEPS = [1, 4, 16, 64]; // px of the original, for a key
     const GROWTH = 1.05; // of + and -
+    const HANDLE = 16; // px: that handles need around the picture
     const NEW_SHARE = 0.6; // of the picture's side, of a crop that is added
     const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 
@@ -121,8 +122,8 @@
         fit() {
             if (!this.source || !this.source.width) return;
             const {width, height} = this.source;
-            const [room, deep] = [this.stage.clientWidth, this.stage.clientHeight];
-            if (!room || !deep) return;
+            const [room, deep] = [this.stage.clientWidth - HANDLE, this.stage.clientHeight - HANDLE];
+            if (room <= 0 || deep <= 0) return;
             this.scale = Math.min(room / width, deep / height, 4);
             this.canvas.style.width = `${width * this.scale}px`;
             this.canvas.style.height = `${height * this.scale}px`;

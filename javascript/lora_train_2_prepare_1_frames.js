@@ -11,15 +11,6 @@
     const HANDLES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
     const THUMB = 64; // px: the longer side of a crop in the list
 
-    function byWords(by) {
-        return {
-            whole: text("whole picture"), trim: text("without its borders"), size: text("around what matters"),
-            focal: text("around what matters"), face: text("face"), head: text("head and shoulders"),
-            upper_body: text("upper body"), split: text("part of a long picture"), auto: text("best size"),
-            user: text("by hand"), close_up: text("close-up"),
-        }[by] || by;
-    }
-
     /** "512 × 768, enlarged 1.4 ×": what is written of a crop, and whether it is more than there is. */
     function sizeWords(crop) {
         const size = `${number(crop.width)} × ${number(crop.height)}`;
@@ -34,7 +25,10 @@
             this.editor = editor;
             this.faces = make("div", {"aria-hidden": "true"});
             this.holder = make("div", {});
-            this.element = make("div", {class: "lora_train_frames"}, this.faces, this.holder);
+            this.hole = make("div", {class: "lora_train_crop_hole"}); // around it the picture is dark
+            this.element = make("div", {class: "lora_train_frames"},
+                make("div", {class: "lora_train_crop_shade", "aria-hidden": "true"}, this.hole), this.faces,
+                this.holder);
             /** @type {?{pointer: number, handle: string, x: number, y: number, crop: Crop}} what is pulled */
             this.pull = null;
             this.element.addEventListener("pointerdown", (event) => this.down(event));
@@ -58,7 +52,8 @@
             while (this.holder.children.length > crops.length) this.holder.lastChild.remove();
             while (this.holder.children.length < crops.length) this.holder.append(this.newFrame());
             crops.forEach((crop, place) => this.drawFrame(this.holder.children[place], crop, place));
-            this.holder.dataset.active = active;
+            this.hole.hidden = crops.length === 0;
+            if (crops[active]) placeBox(this.hole, crops[active], source);
             const faces = JSON.stringify([source.id, source.faces]);
             if (this.shownFaces === faces) return;
             this.shownFaces = faces;
@@ -162,13 +157,14 @@
             }},
         }, make("span", {class: "lora_train_crop_room"}, window),
         make("span", {class: "lora_train_crop_words"}, make("span", {}, sizeWords(crop)),
-            make("span", {class: "lora_train_hint"}, byWords(crop.by))));
+            make("span", {class: "lora_train_hint"}, crop.by === "user" ? text("by hand") : crop.label)));
         const remove = button("×", {kind: "quiet", name: "remove-crop", title: text("Take this crop away"),
             run: () => editor.remove(place)});
         remove.setAttribute("aria-label", text("Take this crop away"));
         remove.hidden = editor.crops.length < 2;
-        return make("li", {class: enlargement(crop) > 1.005 ? "lora_train_enlarged" : null}, press, remove);
+        const notes = crop.notes.map((words) => make("p", {class: "lora_train_hint"}, words));
+        return make("li", {class: enlargement(crop) > 1.005 ? "lora_train_enlarged" : null}, press, remove, ...notes);
     }
 
-    Object.assign(loraTrain, {CropFrames, cropLine, sizeWords, byWords});
+    Object.assign(loraTrain, {CropFrames, cropLine, sizeWords});
 })();

@@ -25,10 +25,11 @@
     }
 
     /** "ready", or what it takes; and that it may not be used to earn money. */
-    function modelWords(model) {
+    function modelWords(model, mayDownload) {
         const said = [model.state === "ready" ? text("ready")
             : model.state === "changed" ? text("changed since its first use, and refused")
-                : model.megabytes ? text("to download: {size}", {size: sizeOf(model)}) : text("not there")];
+                : model.megabytes && mayDownload ? text("to download: {size}", {size: sizeOf(model)})
+                    : text("not there")];
         if (model.licence) said.push(model.licence);
         if (model.commercial === false) said.push(text("no commercial use"));
         return said.join(" · ");
@@ -45,7 +46,9 @@
             const table = make("table", {class: "lora_train_table"},
                 make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {}, words)))), this.lines);
             this.byHand = make("div", {class: "lora_train_by_hand"});
-            this.body = make("div", {class: "lora_train_models"},
+            this.offlineLine = make("p", {class: "lora_train_hint", hidden: true}, text(
+                "The server is set to stay offline. Models that are missing can be put there by hand: see below."));
+            this.body = make("div", {class: "lora_train_models"}, this.offlineLine,
                 make("div", {class: "lora_train_table_frame"}, table), this.byHand);
         }
 
@@ -61,6 +64,7 @@
 
         show({offline, folder, models}) {
             this.offline = offline;
+            this.offlineLine.hidden = !offline || models.every(isReady);
             this.busy = models.some((model) => isUnderWay(model.job));
             const place = (model) => (PURPOSES.indexOf(model.purpose) + 1) || PURPOSES.length + 1;
             const ordered = [...models].sort((left, right) => place(left) - place(right));

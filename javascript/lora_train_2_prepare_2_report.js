@@ -52,8 +52,8 @@
                 this.chosen.clear();
                 this.show();
             }});
-            this.element = make("article", {class: `lora_train_finding lora_train_${severity}`,
-                data: {finding: finding.id, code: finding.code}},
+            this.element = make("div", {role: "group", "aria-label": title,
+                class: `lora_train_finding lora_train_${severity}`, data: {finding: finding.id, code: finding.code}},
             make("div", {class: "lora_train_row"}, make("strong", {}, title),
                 pictures.length ? make("span", {class: "lora_train_hint"},
                     plural(pictures.length, "{count} picture", "{count} pictures")) : null),

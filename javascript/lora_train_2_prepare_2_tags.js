@@ -74,7 +74,7 @@
                 ...[...taggers, ...unknown].map((one) => make("label", {class: "lora_train_check lora_train_tagger"},
                     make("input", {type: "checkbox", value: one.name, checked: chosen.includes(one.name),
                         on: {change: () => this.choose(one.name)}}),
-                    make("span", {}, one.label, " ", make("span", {class: "lora_train_hint"}, modelWords(one))))),
+                    make("span", {}, one.label, " ", make("span", {class: "lora_train_hint"}, modelWords(one, may))))),
                 taggers.some((one) => !isReady(one)) && may ? make("p", {class: "lora_train_hint"},
                     text("What is missing is downloaded when it is used for the first time.")) : "");
             const again = held && this.taggers.querySelector(`input[value="${CSS.escape(held)}"]`);
@@ -142,15 +142,16 @@
             }
         }
 
-        showPreview({total, looked, counts, captions}) {
+        showPreview({total, changed, looked, counts, captions}) {
             this.total = total;
             const most = Math.max(1, ...counts.map((one) => one.count));
             this.counts.replaceChildren(...counts.slice(0, COUNTS).map((one) => this.countLine(one, most)));
-            write(this.status, total
-                ? `${plural(total, "{count} caption changes", "{count} captions change")} · ${
-                    plural(counts.length, "{count} tag", "{count} tags")}`
-                : looked ? text("No caption would change.")
-                    : text("No tagger has looked at the pictures yet. Run the step Tags, or Prepare."));
+            write(this.status, [
+                looked ? "" : text("No tagger has looked at the pictures yet. Run the step Tags, or Prepare."),
+                changed ? plural(changed, "{count} caption changes", "{count} captions change")
+                    : looked ? text("No caption would change.") : "",
+                counts.length ? plural(counts.length, "{count} tag", "{count} tags") : "",
+            ].filter(Boolean).join(" · "));
             this.captions.replaceChildren(...captions.map((one) => this.captionLine(one)));
             this.more.hidden = this.captions.children.length >= total;
         }
@@ -191,8 +192,8 @@
             const parts = words.flatMap((one, place) => [place ? ", " : null,
                 make("span", {class: had.has(one) ? null : "lora_train_new_tag"}, one)]);
             return make("li", {data: {source}}, image, make("div", {class: "lora_train_caption_pair", translate: "no"},
-                make("p", {class: "lora_train_hint"}, before || text("no caption")),
-                make("p", {}, ...parts)));
+                before === after ? null : make("p", {class: "lora_train_hint"}, before || text("no caption")),
+                make("p", {}, ...(words.length ? parts : [text("no caption")]))));
         }
     }
 

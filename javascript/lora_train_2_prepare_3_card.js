@@ -11,14 +11,24 @@
     } = loraTrain;
     const TRAINING = "prepare_then_train"; // in the browser's memory: the job after which a training starts
 
+    /** Whether a step has nothing to do with the settings as they are, and has done nothing with others. */
+    function isOff(name, {settings: {crop, matte, tag}, steps}) {
+        return steps[name].state !== "stale" && {
+            crop: crop.crop === "none", matte: matte.background === "none",
+            tag: tag.taggers.length === 0 && tag.captioner === "none",
+        }[name] === true;
+    }
+
     /** What a step found, or that it is off, in one line. */
     function stepLine(name, overview) {
         const step = overview.steps[name];
-        const {crop, matte, tag} = overview.settings;
         const total = number(overview.sources);
-        if (name === "crop" && crop.crop === "none") return text("Off: pictures keep their frame");
-        if (name === "matte" && matte.background === "none") return text("Off: backgrounds stay");
-        if (name === "tag" && tag.taggers.length === 0 && tag.captioner === "none") return text("Off: captions stay");
+        if (isOff(name, overview)) {
+            return {
+                crop: text("Off: pictures keep their frame"), matte: text("Off: backgrounds stay"),
+                tag: text("Off: captions stay"),
+            }[name];
+        }
         if (step.state === "never") return text("Not done yet");
         const old = step.state === "stale" ? [text("out of date")] : [];
         const said = {
@@ -63,15 +73,24 @@
             const line = stepLine(this.name, overview);
             write(this.line, line);
             this.element.title = step.time ? moment(step.time) : "";
-            this.element.dataset.state = step.state;
+            const off = isOff(this.name, overview);
+            this.element.dataset.state = off ? "off" : step.state;
             const none = overview.sources === 0 ? text("Add pictures first.") : "";
-            const unchecked = this.name === "check" && step.state === "never" ? text("Check the pictures first.") : "";
-            enable(this.showButton, !none && !unchecked, none || unchecked);
-            enable(this.again, !none && !reason, none || reason);
+            const unseen = none || this.nothingToShow(step, off);
+            enable(this.showButton, !unseen, unseen);
+            const idle = none || reason || (off ? text("It is off in its settings.") : "");
+            enable(this.again, !idle, idle);
             const words = step.state === "never" ? text("Do it") : text("Redo");
             write(this.again, words);
             this.again.setAttribute("aria-label", `${words}: ${stepWords(this.name)}`);
             this.settings.setAttribute("aria-expanded", this.card.opened === this.name);
+        }
+
+        /** Why its window would be empty; else "". */
+        nothingToShow(step, off) {
+            if (this.name === "check" && step.state === "never") return text("Check the pictures first.");
+            const bare = this.name === "matte" && off && step.mattes === 0;
+            return bare ? text("Choose a background in the settings first.") : "";
         }
     }
 
@@ -213,6 +232,8 @@
             for (const step of this.steps) step.show(overview, reason);
             const none = overview.sources === 0 ? text("Add pictures first.") : "";
             enable(this.press, !none && !reason, none || reason);
+            const done = PREPARE_STEPS.every((name) => overview.steps[name].state === "done");
+            this.press.classList.toggle("lora_train_primary", !done);
             this.showJob(overview.job);
             this.showOutcome(overview);
             this.showChanges(overview, reason);

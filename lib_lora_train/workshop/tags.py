@@ -39,11 +39,11 @@ def preview_tags(
             captions.append({**names, "before": before.get(place, after), "after": after})
     shown = captions[offset : offset + limit]
     looked = sum(
-        context.seen.is_complete(content, settings.tag)
-        for content, _, _ in wanted_contents(wanted, context.bench)
+        context.seen.is_complete(content, settings.tag) for content, _, _ in wanted_contents(wanted, context.bench)
     )
     return {
         "total": len(captions),
+        "changed": sum(each["before"] != each["after"] for each in captions),
         "looked": looked,
         "counts": [{"tag": tag, "count": count} for tag, count in counts.most_common(MOST_COUNTED)],
         "captions": shown,

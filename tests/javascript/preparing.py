@@ -58,7 +58,8 @@ def crop(
     left: float, top: float, right: float, bottom: float, width: int, height: int, by: str = "face"
 ) -> dict[str, Any]:
     box = {"left": left, "top": top, "right": right, "bottom": bottom}
-    return {**box, "width": width, "height": height, "mirror": False, "by": by, "scale": width / (right - left)}
+    words = {"by": by, "label": by, "notes": []}
+    return {**box, "width": width, "height": height, "mirror": False, **words, "scale": width / (right - left)}
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Preparing:
         return {
             "id": name, "name": HOSTILE if name == "s0" else f"{name}.png", "concept": "c", "width": 800, "height": 600,
             "stamp": "1", "problem": None, "faces": [[350, 250, 450, 350]], "proposal": proposal,
-            "crops": self.crops.get(name, proposal), "by_hand": name in self.crops, "outputs": [],
+            "crops": self.crops.get(name, proposal), "by_hand": name in self.crops, "outputs": [], "previews": ["1"],
             "matte": {"state": "hand" if name in self.masks else "model", "stamp": str(len(self.masks.get(name, b"")))},
             "changed": False, "caption": {"before": "", "after": ""},
         }  # fmt: skip
@@ -136,7 +137,9 @@ class Preparing:
             route.fulfill(body=self.masks.get(name) or png(800, 600, 255), content_type="image/png")
         else:
             if what == "crops":
-                self.crops[name] = [{**one, "by": "user", "scale": 1.0} for one in body["crops"]]
+                self.crops[name] = [
+                    {**one, "by": "user", "label": "by hand", "notes": [], "scale": 1.0} for one in body["crops"]
+                ]
             elif what == "crops/reset":
                 self.crops.pop(name, None)
             elif method == "PUT":
