@@ -89,12 +89,13 @@ def _letters(grey: np.ndarray, relief: np.ndarray, ink: np.ndarray) -> np.ndarra
     if fits.sum() < _FEWEST:
         return np.zeros((0, 8))
     depth = cv2.distanceTransform(ink, cv2.DIST_L2, 3)
-    flat, values = labels.ravel(), relief.ravel().astype(np.float64)
+    there = ink.astype(bool)  # few pixels: of the ground nothing is asked
+    flat, values = labels[there], relief[there].astype(np.float64)
     sums = np.bincount(flat, values, count)
     mean = sums / area
     deviation = np.sqrt(np.maximum(np.bincount(flat, values * values, count) / area - mean * mean, 0))
-    thickness = 4 * np.bincount(flat, depth.ravel(), count) / area
-    brightness = np.bincount(flat, grey.ravel(), count) / area
+    thickness = 4 * np.bincount(flat, depth[there], count) / area
+    brightness = np.bincount(flat, grey[there], count) / area
     columns = (left, top, left + width, top + height, thickness, mean, deviation, brightness)
     return np.stack(columns, axis=1)[fits].astype(np.float64)
 
