@@ -178,8 +178,13 @@
 
         /** Choices that depend on what the server has. */
         options(name) {
+            const {captioners, mattes} = this.preparation.overview.tools;
+            if (`${this.group}.${name}` === "matte.matte") {
+                const labels = Object.fromEntries(mattes.map((one) => [one.name, one.label]));
+                const {choices} = this.preparation.group("matte").settings.find((one) => one.name === name);
+                return choices.map((one) => [one, labels[one] || optionWords("matte", name, one)]);
+            }
             if (`${this.group}.${name}` !== "tag.captioner") return null;
-            const {captioners} = this.preparation.overview.tools;
             return [["none", text("Nobody")], ...captioners.map((one) => [one.name, one.label])];
         }
 

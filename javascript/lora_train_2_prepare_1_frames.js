@@ -125,6 +125,20 @@
             if (!pull || event.pointerId !== pull.pointer) return;
             this.pull = null;
             if (pull.moved) this.editor.changed("now");
+            else if (!pull.handle) this.chooseBelow(event);
+        }
+
+        /** A press without a pull means the smallest frame there: the active one may lie over it. */
+        chooseBelow(event) {
+            const {left, top} = this.element.getBoundingClientRect();
+            const {scale, crops} = this.editor;
+            const [x, y] = [(event.clientX - left) / scale, (event.clientY - top) / scale];
+            const area = (crop) => (crop.right - crop.left) * (crop.bottom - crop.top);
+            const holds = (crop) => crop.left <= x && x <= crop.right && crop.top <= y && y <= crop.bottom;
+            const there = crops.filter(holds);
+            if (there.length === 0) return;
+            this.editor.choose(crops.indexOf(there.reduce((least, one) => (area(one) < area(least) ? one : least))));
+            this.focus();
         }
 
         /** Ends a pull as if it had not been. @returns whether there was one */

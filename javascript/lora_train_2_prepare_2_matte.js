@@ -39,7 +39,7 @@
                 kind: "lora_train_sources",
                 make: (tile) => tile.append(
                     make("div", {class: "lora_train_pair"}, make("img", {alt: "", loading: "lazy", draggable: "false"}),
-                        make("img", {alt: "", loading: "lazy", draggable: "false", class: "lora_train_checkers"})),
+                        make("img", {alt: "", loading: "lazy", draggable: "false"})),
                     make("span", {class: "lora_train_tile_caption"})),
                 fill: (tile, source) => this.fill(tile, source, background),
                 press: (place) => attempt(() => this.brush.open(pages, place, (last) => {
@@ -56,6 +56,7 @@
         fill(tile, source, background) {
             const [before, after] = tile.firstChild.children;
             setImage(before, sourceUrl(source, "thumbnail"));
+            after.classList.toggle("lora_train_checkers", background === "transparent");
             const made = source.matte.state !== "none";
             after.hidden = !made || source.problem !== null;
             if (!after.hidden) {

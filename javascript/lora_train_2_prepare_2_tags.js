@@ -107,10 +107,27 @@
         }
 
         async open() {
-            openSheet(text("Tags"), {kind: "lora_train_tall"}, this.body);
+            const asked = this.askedWhom;
+            const closed = () => attempt(() => this.closed(asked));
+            openSheet(text("Tags"), {kind: "lora_train_tall", closed}, this.body);
             this.form.show();
             this.shown = "";
             this.settingsChanged();
+        }
+
+        /** Who is asked: with the same ones, other settings need no second look at the pictures. */
+        get askedWhom() {
+            const {taggers, captioner} = this.preparation.overview.settings.tag;
+            return JSON.stringify([taggers, captioner]);
+        }
+
+        /** What was shown is what will be written: where everything is known already, the step is done again. */
+        async closed(asked) {
+            const {preparation} = this;
+            await preparation.saved();
+            const {steps, job} = preparation.overview;
+            if (job || steps.tag.state !== "stale" || asked !== this.askedWhom) return;
+            await preparation.start(["tag"]);
         }
 
         settingsChanged() {

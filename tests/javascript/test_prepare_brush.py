@@ -165,3 +165,16 @@ def test_saved_on_leaving(brush: Page, server: Preparing) -> None:
             break
         brush.wait_for_timeout(20)
     assert np.asarray(Image.open(BytesIO(server.masks["s0"])).convert("L"))[100, 100] == 0
+
+
+def test_thousands_of_backgrounds(page: Page) -> None:
+    server = Preparing(total=2000)
+    open_preparation(page, server)
+    page.evaluate("new loraTrain.MatteSheet(preparation, new loraTrain.BrushEditor(preparation)).open()")
+    grid = page.locator(".lora_train_sources")
+    expect(grid.locator('[data-place="1"] img[src*="preview"]')).to_be_visible()
+    grid.press("End")
+    expect(grid.locator('[data-place="1999"]')).to_be_visible()
+    assert 5 <= grid.locator(".lora_train_tile").count() <= 100
+    assert len([path for _, path, _ in server.asked if path == "sources"]) <= 5
+    close_preparation(page, server)

@@ -142,11 +142,35 @@ def test_changes_are_applied_and_undone(card: Page, server: Preparing) -> None:
     action(card, "apply").click()
     line = card.get_by_text("Applied: <b>12 pictures")
     expect(line).to_be_visible()
-    assert server.posts("apply") == [{}]
+    assert server.posts("start") == [{"steps": [], "apply": True, "train": None}]
     server.overview |= {"undo": None}
     action(card, "undo-prepare").click()
     expect(line).to_be_hidden()
     assert server.posts("undo") == [{"id": "u1"}]
+
+
+def test_what_is_applied_is_tagged_as_it_is_now(card: Page, server: Preparing) -> None:
+    steps = server.overview["steps"]
+    changes = {"pictures": 1, "added": 0, "removed": 0, "captions": 0, "masks": 0}
+    tell(card, server, changes=changes, steps={**steps, "tag": {**steps["tag"], "state": "stale"}})
+    action(card, "apply").click()
+    expect(action(card, "apply")).not_to_have_attribute("aria-busy", "true")
+    assert server.posts("start") == [{"steps": ["tag"], "apply": True, "train": None}]
+
+
+def test_a_step_that_is_off(card: Page, server: Preparing) -> None:
+    steps = server.overview["steps"]
+    off = {**server.overview["settings"], "matte": {"background": "none"}}
+    matte = {"state": "done", "time": 1.7e9, "mattes": 0, "used": ""}
+    tell(card, server, settings=off, steps={**steps, "matte": matte})
+    expect(step(card, "matte")).to_have_attribute("data-state", "off")
+    expect(step(card, "matte")).to_contain_text("Off: backgrounds stay")
+    for name in ("show-matte", "redo-matte"):
+        expect(action(card, name)).to_be_disabled()
+    # Once it has cut something out, to turn it off is a change that has to be made.
+    tell(card, server, steps={**steps, "matte": {**matte, "state": "stale", "mattes": 3, "used": "grabcut, hand"}})
+    expect(step(card, "matte")).to_contain_text("3 of 20 cut out · GrabCut, by hand · out of date")
+    expect(action(card, "redo-matte")).to_be_enabled()
 
 
 def test_settings_are_made_from_the_schema(card: Page, server: Preparing) -> None:

@@ -131,6 +131,32 @@ def test_several_crops(editor: Page, server: Preparing) -> None:
     assert len(editor.evaluate("editor.crops")) == 1
 
 
+def test_a_small_frame_below_a_large_one(editor: Page, server: Preparing) -> None:
+    editor.locator('[data-action="add-crop"]').click()
+    wait_for_saves(editor, server, 1)
+    expect(frame(editor, 1)).to_be_focused()
+    frame(editor, 1).click()  # its middle lies in the small one
+    expect(frame(editor, 0)).to_be_focused()
+    assert editor.evaluate("editor.active") == 0
+    frame(editor, 1).click(position={"x": 20, "y": 20})
+    assert editor.evaluate("editor.active") == 1
+    assert len(server.puts("crops")) == 1  # a press alone moves nothing
+
+
+def test_what_the_server_says_of_a_crop(page: Page, server: Preparing) -> None:
+    note = "The face is <b>near</b> the edge."
+    server.crops["s0"] = [{**crop(0, 0, 400, 300, 400, 300), "label": "<i>face", "notes": [note]}]
+    open_preparation(page, server)
+    page.evaluate(OPEN)
+    line = page.locator(".lora_train_crop_list li")
+    expect(line).to_contain_text("<i>face")
+    expect(line).to_contain_text(note)
+    page.keyboard.press("ArrowRight")
+    expect(line).to_contain_text("by hand")
+    expect(line).not_to_contain_text("near")
+    close_preparation(page, server)
+
+
 def test_enlargement_is_said(editor: Page, server: Preparing) -> None:
     expect(editor.locator(".lora_train_crop_list .lora_train_enlarged")).to_have_count(0)
     pull(editor, frame(editor).locator('[data-handle="nw"]'), 130, 130)
@@ -155,7 +181,7 @@ def test_saved_on_leaving(editor: Page, server: Preparing) -> None:
     editor.keyboard.press("ArrowDown")
     editor.keyboard.press("Escape")
     expect(editor.locator("dialog")).to_have_count(0)
-    editor.wait_for_function("() => !editor.unsaved")
+    editor.wait_for_function("() => editor.note.textContent === 'Saved'")
     assert box_of(server.crops["s0"][0]) == [300, 204, 500, 404]
 
 
