@@ -122,15 +122,18 @@ def item(sample: Sample) -> Item:
     return Item(sample.key, sample.key, (width, height), measure(sample.picture, []))
 
 
-def run(clean: Sequence[Sample], faults: Sequence[str] = tuple(CODES)) -> tuple[list[dict[str, object]], list[Sample]]:
-    """(one row for each fault and strength, what was missed or wrongly found)."""
+def run(
+    clean: Sequence[Sample], faults: Sequence[str] = tuple(CODES), whole: Sequence[Sample] = ()
+) -> tuple[list[dict[str, object]], list[Sample]]:
+    """(one row for each fault and strength, what was missed or wrongly found). `whole`: the photographs that `clean` was
+    cut from, for false alarms only."""
     wishes = HealthWishes(size=SIZE, kind="style")
     wrong: list[Sample] = []
     originals = [item(sample) for sample in clean]
-    # As people have them: saved as JPEG of good quality.
-    saved = [Sample(sample.origin, "", "as JPEG 92", make.jpeg(sample.picture, 92)) for sample in clean]
     false: dict[str, list[str]] = {}
-    for group, samples in ((originals, clean), ([item(sample) for sample in saved], saved)):
+    # A photograph and its pieces are never in one set: they are crops of each other.
+    for samples in (clean, _saved(clean), whole, _saved(whole)):
+        group = originals if samples is clean else [item(sample) for sample in samples]
         codes = _codes(judge(group, wishes))
         for fault in faults:
             hit = [sample for sample in samples if set(CODES[fault]) & codes.get(sample.key, set())]
@@ -143,7 +146,12 @@ def run(clean: Sequence[Sample], faults: Sequence[str] = tuple(CODES)) -> tuple[
             hits = [found(sample, originals, wishes) for sample in samples]
             wrong += [sample for sample, hit in zip(samples, hits, strict=True) if not hit]
             rows.append({"fault": fault, "strength": strength, "pictures": len(hits), "found": sum(hits)})
-    return [*rows, *_totals(rows, faults, false, 2 * len(clean))], wrong
+    return [*rows, *_totals(rows, faults, false, 2 * (len(clean) + len(whole)))], wrong
+
+
+def _saved(samples: Sequence[Sample]) -> list[Sample]:
+    """As people have them: JPEG of good quality."""
+    return [Sample(each.origin, "", "as JPEG 92", make.jpeg(each.picture, 92)) for each in samples]
 
 
 def _totals(
@@ -211,8 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=Path)
     chosen = parser.parse_args(arguments)
     start = time.perf_counter()
-    clean = pieces(photographs(chosen.half, chosen.more))
-    rows, wrong = run(clean)
+    whole = [Sample(name, "", "", picture) for name, picture in photographs(chosen.half, chosen.more)]
+    clean = pieces((each.origin, each.picture) for each in whole)
+    rows, wrong = run(clean, whole=whole)
     print(table(rows))
     for number, sample in enumerate(wrong if chosen.pictures else ()):
         chosen.pictures.mkdir(parents=True, exist_ok=True)
@@ -228,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     "opencv": importlib.metadata.version("opencv-python-headless"),
                 },
                 "settings": {
-                    "half": chosen.half, "size": SIZE, "photographs": len({each.origin.split()[0] for each in clean}),
+                    "half": chosen.half, "size": SIZE, "photographs": len(whole),
                     "pieces": len(clean), "seconds": round(time.perf_counter() - start, 1),
                 },
                 "results": rows,

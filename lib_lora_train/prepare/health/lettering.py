@@ -17,8 +17,8 @@ _LEVELS = (
 _FEWEST = 5  # letters of a line
 # Of `_is_lettering`, in its order: logistic regression on rows in photographs with and without watermarks (the half of
 # benchmarks.health that is not reported).
-_WEIGHTS = (3.252, 2.541, -12.492, -3.077, -16.145, -2.279, -6.901, -7.066, -5.891, -2.455, 2.887)
-_LEAST = 14.4
+_WEIGHTS = (1.78, 5.088, -11.447, -3.862, -3.103, 3.474, -15.313, -6.768, -3.007, -2.844, 1.042)
+_LEAST = 11.33
 
 
 def lettering(image: np.ndarray) -> float:

@@ -11,11 +11,11 @@ _WHITE = 250  # of every channel
 
 @dataclass(frozen=True)
 class Light:
-    """`dark`, `middle`, `bright`: brightness (luma 0..255) that 1, 50 and 99 % of the pixels stay below. `spread`: standard
-    deviation of the luma. `white`: share of pixels without colour or shade. `soft`: of the pixels beside those, the share
-    that is nearly white, as where light runs over, and not where a white background ends. `burnt`: share of other pixels
-    that have lost a channel at its upper end without being of one flat colour. `even`: share of the pixels that are not
-    white whose neighbours are all the same, as in drawings."""
+    """`dark`, `middle`, `bright`: brightness (luma 0..255) that 1, 50 and 99 % of the pixels stay below. `spread`:
+    standard deviation of the luma. `white`: share of pixels without colour or shade. `soft`: of the pixels beside those,
+    the share that is nearly white, as where light runs over. `burnt`: share of other pixels that have lost a channel at
+    its upper end without being of one flat colour. `even`: share of the pixels that are not white whose neighbours are
+    all the same, as in drawings."""
 
     dark: float
     middle: float
