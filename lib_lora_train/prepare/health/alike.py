@@ -175,19 +175,18 @@ _Marks = tuple[np.ndarray, np.ndarray]
 
 def _same_part(one: Measures, own: _Marks, other: Measures, others: _Marks, flipped: bool) -> bool:
     """Whether one scale and one shift bring enough marks, and the pictures themselves, onto each other."""
-    first, second = (
-        np.unpackbits(own[1], axis=1).astype(np.float32),
-        np.unpackbits(others[1], axis=1).astype(np.float32),
-    )
-    if not len(first) or not len(second):
+    import cv2
+
+    if not len(own[1]) or not len(others[1]):
         return False
-    apart = first.sum(1)[:, None] + second.sum(1)[None, :] - 2 * first @ second.T
-    nearest, back = apart.argmin(1), apart.argmin(0)
-    rows = np.arange(len(first))
-    kept = np.flatnonzero((apart[rows, nearest] <= _MARK_BITS) & (back[nearest] == rows))
+    (apart, nearest), (_, back) = (
+        (each.ravel() for each in cv2.batchDistance(*marks, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1))
+        for marks in ((own[1], others[1]), (others[1], own[1]))
+    )
+    kept = np.flatnonzero((apart <= _MARK_BITS) & (back[nearest] == np.arange(len(nearest))))
     if len(kept) < _SAME_PLACES:
         return False
-    kept = kept[np.argsort(apart[kept, nearest[kept]], kind="stable")][:48]
+    kept = kept[np.argsort(apart[kept], kind="stable")][:48]
     here = own[0][kept] * (max(one.width, one.height) / 255.0)
     there = others[0][nearest[kept]] * (max(other.width, other.height) / 255.0)
     found = _similarity(here, there, max(one.width, one.height), max(other.width, other.height))
