@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from lib_lora_train.terminal import DONE, NOTHING, terminal_language, watched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lib_lora_train.prepare.folder_pass import Prepared
     from lib_lora_train.prepare.health.findings import Report
     from lib_lora_train.prepare.tables import PrepareSettings
     from lib_lora_train.prepare.tools import Tools
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
 Add = Callable[..., argparse.ArgumentParser]
 KINDS = ("person", "character", "style", "object", "concept")
 CROPS = ("none", "focal", "aspect", "face", "head", "upper_body", "split", "auto")
+MATTES = ("none", "transparent", "white", "grey", "blur", "noise", "mask")
 EXISTING = ("keep", "append", "prepend", "replace")
-_NOTHING_CODES = ("prepare.nothing_usable",)
+_NOTHING_CODES = ("prepare.nothing_usable", "prepare.empty")
+_SEVERITIES = {"error": "cli.severity_error", "warning": "cli.severity_warning", "hint": "cli.severity_hint"}
+_SHOWN = 20  # pictures of a finding that are named
+_FLAGS = {"matte.background": "--matte", "matte.colour": "--matte", "matte.matte": "--matte_model", "crop.width": "--size", "tag.taggers": "--tagger"}  # fmt: skip
 
 
 def add_prepare_commands(add: Add, language: str) -> None:
@@ -65,10 +71,11 @@ def check_command(options: argparse.Namespace) -> int:
     from lib_lora_train.prepare.folder_pass import FolderPass
     from lib_lora_train.prepare.folders import find_pictures
 
-    settings = _settings(options, {"check": {"size": options.size, "medium": options.medium}})
+    settings = _settings({"check": {"size": options.size, "medium": options.medium}})
     language = terminal_language()
     found = find_pictures(options.folder, "DIR")
-    with _usable() as outcome, watched() as (progress, commands), _scratch() as cache:
+    with _usable() as outcome, watched("cli.stopping_prepare") as (progress, commands), _scratch() as cache:
+        found.check_some()
         passing = FolderPass(found, cache, _tools(options), settings, options.kind, "", progress, commands)
         passing.fetch(["check"])
         steps = Steps(check=settings)
@@ -87,7 +94,6 @@ def prepare_command(options: argparse.Namespace) -> int:
     if options.face_share is not None:
         cropping["face_share"] = options.face_share
     settings = _settings(
-        options,
         {
             "check": {"size": options.size, "medium": options.medium},
             "crop": cropping,
@@ -96,15 +102,16 @@ def prepare_command(options: argparse.Namespace) -> int:
         },
     )
     language = terminal_language()
-    with _usable() as outcome, watched() as (progress, commands):
+    with _usable() as outcome, watched("cli.stopping_prepare") as (progress, commands):
         prepared = prepare_folder(
             options.folder, options.out, _tools(options), settings, kind=options.kind, trigger=options.trigger,
             events=progress, commands=commands,
         )  # fmt: skip
         progress.close()
         if prepared.report is not None:
-            _print_report(prepared.report, len(prepared.pictures), language, as_json=False)
-        print(message("cli.prepared", language, written=prepared.written, unchanged=prepared.unchanged, out=options.out))
+            _print_report(prepared.report, prepared.looked_at, language, as_json=False)
+            print()
+        _print_files(prepared, options.out, language)
     return outcome.code
 
 
@@ -114,13 +121,14 @@ def tag_command(options: argparse.Namespace) -> int:
     language = terminal_language()
     if options.undo:
         back, left = undo_tags(options.folder)
-        print(message("cli.tags_undone", language, back=back, left=left))
+        print(message("cli.tags_undone_but" if left else "cli.tags_undone", language, back=back, left=left))
         return DONE
-    settings = _settings(options, {"tag": _tag_values(options, ["wd-vit-tagger-v3"])})
-    with _usable() as outcome, watched() as (progress, commands):
+    settings = _settings({"tag": _tag_values(options, ["wd-vit-tagger-v3"])})
+    with _usable() as outcome, watched("cli.stopping_prepare") as (progress, commands):
         tagged = tag_folder(options.folder, _tools(options), settings, options.trigger, progress, commands)
         progress.close()
-        print(message("cli.tagged", language, changed=tagged.changed, kept=tagged.kept))
+        code = "cli.tagged" if tagged.changed else "cli.tagged_nothing"
+        print(message(code, language, changed=tagged.changed, kept=tagged.kept))
     return outcome.code
 
 
@@ -130,14 +138,14 @@ class _Outcome:
 
 @contextmanager
 def _usable() -> Iterator[_Outcome]:
-    """Where no picture could be used that is said, and is no wrong use."""
+    """Where no picture could be used that is said, and is no wrong use. Standard output may be read by a program."""
     outcome = _Outcome()
     try:
         yield outcome
     except UserError as error:
         if error.code not in _NOTHING_CODES:
             raise
-        print(error.text(terminal_language()))
+        print(error.text(terminal_language()), file=sys.stderr)
         outcome.code = NOTHING
 
 
@@ -188,14 +196,21 @@ def _is_folder(name: str) -> bool:
 
 
 def _background(text: str) -> dict[str, str]:
-    """`--matte`: one of the kinds, or a colour."""
+    """`--matte`: one of the kinds, or a colour. Raises UserError("prepare.background")."""
+    if text not in MATTES and not text.startswith("#"):
+        raise UserError("prepare.background", "--matte", value=text[:60], choices=", ".join(MATTES))
     return {"background": "colour", "colour": text} if text.startswith("#") else {"background": text}
 
 
-def _settings(options: argparse.Namespace, values: dict[str, Any]) -> PrepareSettings:
+def _settings(values: dict[str, Any]) -> PrepareSettings:
+    """Raises UserError; what it is about is called as on the command line."""
     from lib_lora_train.prepare.reading import from_dict
 
-    return from_dict(values)
+    try:
+        return from_dict(values)
+    except UserError as error:
+        flag = _FLAGS.get(error.where, f"--{error.where.split('.')[-1]}")
+        raise UserError(error.code, flag, **error.values) from error
 
 
 def _tools(options: argparse.Namespace) -> Tools:
@@ -210,6 +225,8 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 
 def _print_report(report: Report, count: int, language: str, as_json: bool) -> None:
+    from lib_lora_train.collection.names import shown
+
     values = report.as_dict(language)
     if as_json:
         print(json.dumps({"pictures": count, **values}, ensure_ascii=False, indent=2))
@@ -218,8 +235,22 @@ def _print_report(report: Report, count: int, language: str, as_json: bool) -> N
     for line in values["reasons"]:
         print(f"  {line}")
     for finding in values["findings"]:
-        print(f"\n[{finding['severity']}] {finding['title']}\n  {finding['sentence']}")
-        for key in finding["keys"][:20]:
-            print(f"    {key}")
-        if len(finding["keys"]) > 20:
-            print(message("cli.more", language, count=len(finding["keys"]) - 20))
+        severity = message(_SEVERITIES[finding["severity"]], language)
+        print(f"\n[{severity}] {finding['title']}\n  {finding['sentence']}")
+        for key in finding["keys"][:_SHOWN]:
+            print(f"    {shown(key)}")
+        if len(finding["keys"]) > _SHOWN:
+            print(message("cli.more", language, count=len(finding["keys"]) - _SHOWN))
+
+
+def _print_files(prepared: Prepared, out: Path, language: str) -> None:
+    from lib_lora_train.prepare.folder_output import HIDDEN, REMOVED
+
+    files = prepared.files
+    print(message("cli.prepared", language, written=files.changed, unchanged=files.unchanged, captions=files.captions, out=out))  # fmt: skip
+    if prepared.masks is not None:
+        print(message("cli.prepared_masks", language, masks=prepared.masks))
+    if files.removed:
+        print(message("cli.prepared_removed", language, count=files.removed, folder=out / HIDDEN / REMOVED))
+    if files.stays:
+        print(message("cli.prepared_stays", language, count=files.stays))

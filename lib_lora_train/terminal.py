@@ -24,15 +24,18 @@ def terminal_language() -> str:
 
 
 @contextmanager
-def watched() -> Iterator[tuple[Progress, Commands]]:
-    """Progress on standard error, and Ctrl+C: the first stops and saves, the second stops at once."""
+def watched(stopping: str = "cli.stopping") -> Iterator[tuple[Progress, Commands]]:
+    """Progress on standard error, and Ctrl+C: the first stops and saves, the second stops at once.
+
+    `stopping` is the code of what is said after the first.
+    """
     progress, commands = Progress(sys.stderr, terminal_language()), Commands()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if commands.stopping:
             raise KeyboardInterrupt
         commands.stop_and_save()
-        progress.line(message("cli.stopping", terminal_language()))
+        progress.line(message(stopping, terminal_language()))
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from lib_lora_train.vision.store import ModelStore
 
 LOOK_VERSION = 1
 FACE_MODELS, MATTE_MODELS = ("yunet", "anime-face"), ("isnet-anime", "birefnet", "birefnet-lite")
+_MATTE_FILE = re.compile(r"[0-9a-f]+-[\w.+-]+\.png")
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of JSON that is not ours
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,12 @@ class Bench:
     # ------------------------------------------------------------------ reading
 
     def look(self, digest: str, medium: str) -> Look | None:
-        """None for what nobody has looked at yet."""
+        """None for what nobody has looked at yet, or what cannot be understood."""
         values = self._looks.get(self._look_key(digest, medium))
-        return None if values is None else _look(values)
+        try:
+            return None if values is None else _look(values)
+        except _DAMAGED:
+            return None
 
     def any_look(self, digest: str, medium: str) -> Look | None:
         """The same; where there is none, one by another setting of how faces are looked for."""
@@ -116,17 +122,20 @@ class Bench:
     def proposal(self, digest: str, settings: PrepareSettings) -> list[Crop] | None:
         """The proposed crops; None while they are not known."""
         values = self._crops.get(self._crop_key(digest, settings))
-        return None if values is None else [Crop.of(value) for value in values]
+        try:
+            return [Crop.of(value) for value in values] or None if values is not None else None
+        except (UserError, *_DAMAGED):
+            return None
 
     def matte(self, task: Task, settings: PrepareSettings) -> Matte | None:
         """The mask of an original; None while there is none."""
         if task.mask is not None:
             return Matte(task.mask, task.mask_digest, "hand")
         values = self._mattes.get(self._matte_key(task.digest, settings))
-        if values is None:
+        if not isinstance(values, dict) or not _MATTE_FILE.fullmatch(str(values.get("file"))):
             return None
         path = self.folder / "mattes" / str(values["file"])
-        return Matte(path, path.name, str(values["by"])) if path.is_file() else None
+        return Matte(path, path.name, str(values.get("by"))) if path.is_file() else None
 
     def recipes(self, task: Task, steps: Steps) -> list[Recipe] | None:
         """How the pictures of an original are made; None while that is not known, or the original cannot be read."""
@@ -229,4 +238,5 @@ def _look(values: dict[str, Any]) -> Look:
         for face in values["faces"]
     )
     measures = Measures.of(values["measures"]) if values["measures"] is not None else None
-    return Look(*values["size"], faces=faces, measures=measures, finders=tuple(values["finders"]))
+    width, height = map(int, values["size"])
+    return Look(width, height, faces=faces, measures=measures, finders=tuple(values["finders"]))

@@ -4,27 +4,23 @@
     OUT_masks/<folder>/<name>.png           masks, where they were asked for
     OUT/.lora_train/prepared.json           which original, crop and model each came from
 
-The originals are only read. Nothing is written to OUT before everything is ready, so a stop leaves it as it was; a
-second run does only what has changed.
+The originals are only read. Nothing of the set is written before everything is ready, so a stop leaves it as it was; a
+second run does only what has changed, and leaves alone what somebody has changed in OUT since (`folder_output`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lib_lora_train.collection.caption_files import read_caption
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import atomic_path, write_json, write_text
 from lib_lora_train.prepare.bench import Bench, Steps, Task
 from lib_lora_train.prepare.captions import captioning
 from lib_lora_train.prepare.describing import Content, describe
-from lib_lora_train.prepare.folders import HIDDEN, FolderPicture, Found, Names, check_apart, find_pictures
+from lib_lora_train.prepare.folder_output import Output, OutputFolder, Written, masks_folder
+from lib_lora_train.prepare.folders import HIDDEN, FolderPicture, Found, Names, check_apart, find_pictures, make_place
 from lib_lora_train.prepare.health.findings import Report
 from lib_lora_train.prepare.health.judge import HealthWishes, Item, judge
 from lib_lora_train.prepare.kept import Digests
@@ -35,34 +31,18 @@ from lib_lora_train.prepare.tools import Tools
 from lib_lora_train.prepare.working import work
 from lib_lora_train.signals import Commands, EventSink, Log, Stage, Stopped, ignore_events
 
-RECORD, RECORD_VERSION = "prepared.json", 1
-MASKS_ENDING = "_masks"
-
 
 @dataclass
 class Prepared:
-    """How it went. `written` are files of OUT that are new or changed, `unchanged` pictures that were right already."""
+    """How it went. `pictures` are those of OUT, `masks` the folder beside it, None where no masks were asked for;
+    `looked_at` is how many originals there are."""
 
     report: Report | None = None
     pictures: list[Path] = field(default_factory=list)
-    written: int = 0
-    unchanged: int = 0
+    masks: Path | None = None
+    looked_at: int = 0
+    files: Written = field(default_factory=Written)
     problems: list[UserError] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Output:
-    """A file to be: where from, and what tells it from every other one."""
-
-    picture: FolderPicture
-    recipe: Recipe
-    folder: str
-    name: str
-    caption: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.folder}/{self.name}" if self.folder else self.name
 
 
 @dataclass
@@ -91,12 +71,13 @@ class FolderPass:
         self._say(self.found.problems)
         for picture in self.found.pictures:
             try:
-                if picture.path.is_symlink() and not picture.path.resolve().is_relative_to(self.found.root):
-                    raise UserError("dataset.link", picture.name)
+                self.found.check_link(picture)
                 digest = self._digests.of(picture.path, picture.name)
                 self.tasks[picture.key] = Task(picture.path, picture.name, digest)
             except UserError as error:
                 self._say([error])
+            own = read_caption(picture.path.parent, picture.path.name)
+            self._say([own.error] if own.error is not None else [])
         self._digests.save()
         self._say(work(self.bench, list(self.tasks.values()), steps, self.events, self.commands, rendering))
         if not any(self._is_usable(task, steps) for task in self.tasks.values()):
@@ -110,7 +91,8 @@ class FolderPass:
             look = self.bench.look(task.digest, steps.medium) if task is not None else None
             caption = captions(picture) if captions is not None else own_caption(picture)
             size = (look.width, look.height) if look is not None else (0, 0)
-            measures, error = (look.measures, look.error) if look is not None else (None, self._error_of(picture))
+            measures = look.measures if look is not None else None
+            error = self._error_of(picture) or (look.error if look is not None else None)
             items.append(Item(picture.key, picture.name, size, measures, error, caption))
         return judge(items, HealthWishes(self.settings.check.size, self.kind, self.trigger))
 
@@ -131,8 +113,17 @@ class FolderPass:
             path = self.bench.picture(recipe) if recipe.key else picture.path
             looked_at[recipe.content] = (recipe.content, picture.name, path)
         settings = self.settings.tag
-        self._say(describe(list(looked_at.values()), self.cache, self.tools, settings, self.events, self.commands))
-        return captioning(self.tools.seen(self.cache), settings, self.trigger)
+        failed: list[UserError] = []
+        try:
+            self._say(describe(list(looked_at.values()), self.cache, self.tools, settings, self.events, self.commands))
+        except UserError as error:
+            self._say(failed := [error])
+        seen = self.tools.seen(self.cache)
+        caption = captioning(seen, settings, self.trigger)
+        if not failed:
+            return caption
+        plain = captioning(seen, replace(settings, taggers=[], captioner="none"), self.trigger)
+        return lambda content, own: plain(content, own) if (text := caption(content, own)) is None else text
 
     def fetch(self, steps: Sequence[str]) -> None:
         self._say(fetch_models(self.tools, self.settings, steps, self.events, self.commands))
@@ -146,10 +137,18 @@ class FolderPass:
         return look is not None and look.error is None
 
     def _error_of(self, picture: FolderPicture) -> UserError | None:
+        """Why a picture cannot be used; what there is to say of its caption has another name."""
         return next((problem for problem in self.problems if problem.where == picture.name), None)
 
     def _say(self, problems: Sequence[UserError]) -> None:
+        """Each once: a model that could not be downloaded is then also missing where it is used."""
+        said = {(problem.code, problem.where) for problem in self.problems}
+        unfetched = {problem.where for problem in self.problems if problem.code.startswith("models.")}
         for problem in problems:
+            if (problem.code, problem.where) in said or (
+                problem.code == "models.missing" and problem.where in unfetched
+            ):
+                continue
             self.events(Log(problem.code, {"where": problem.where, **problem.values}, "warning"))
             self.problems.append(problem)
 
@@ -170,10 +169,17 @@ def prepare_folder(
     events: EventSink = ignore_events,
     commands: Commands | None = None,
 ) -> Prepared:
-    """From `folder` to `out`. Raises Stopped, and UserError: those of the folders, prepare.nothing_usable, file.write."""
+    """From `folder` to `out`. Without a tagger that was asked for there are no tags, which is said.
+
+    Raises Stopped, and UserError: those of the folders, prepare.empty, prepare.nothing_usable, file.write.
+    """
     found = find_pictures(folder, "DIR")
-    out = out.resolve()
-    check_apart(found.root, out)
+    out = out.expanduser().resolve()
+    for place in (out, masks_folder(out)) if settings.matte.background == "mask" else (out,):
+        check_apart(found.root, place)
+    found.check_some()
+    tools.check_taggers(settings.tag.taggers)
+    make_place(out)
     passing = FolderPass(found, out / HIDDEN, tools, settings, kind, trigger, events, commands)
     tags = bool(settings.tag.taggers or settings.tag.captioner != "none")
     passing.fetch(["check", "crop", "matte", *(["tag"] if tags else [])])
@@ -183,119 +189,23 @@ def prepare_folder(
     caption = passing.describe(contents) if tags or trigger or settings.tag.trigger else lambda content, own: None
     passing.check_stop()
     outputs = _outputs(contents, caption)
-    prepared = Prepared(problems=passing.problems)
+    prepared = Prepared(problems=passing.problems, looked_at=len(found.pictures))
     first = {output.picture.key: output.caption for output in reversed(outputs)}
     prepared.report = passing.report(steps, lambda picture: first.get(picture.key, ""))
     events(Stage("prepare.stage_writing"))
-    _write(out, passing, outputs, prepared)
+    prepared.files = OutputFolder(out, passing.bench, events).update(outputs)
+    prepared.pictures = [out / output.key for output in outputs]
+    prepared.masks = masks_folder(out) if settings.matte.background == "mask" else None
     return prepared
 
 
 def _outputs(
     contents: Sequence[tuple[FolderPicture, Recipe]], caption: Callable[[str, str], str | None]
-) -> list[_Output]:
+) -> list[Output]:
     names, outputs = Names(), []
     for picture, recipe in contents:
         own = own_caption(picture)
         text = caption(recipe.content, own)
         name = names.take(picture.folder, picture.stem, ".png" if recipe.key else picture.path.suffix)
-        outputs.append(_Output(picture, recipe, picture.folder, name, own if text is None else text))
+        outputs.append(Output(picture, recipe, picture.folder, name, own if text is None else text))
     return outputs
-
-
-def _write(out: Path, passing: FolderPass, outputs: Sequence[_Output], prepared: Prepared) -> None:
-    """Brings OUT up to date, file by file, each whole; what an earlier run made and nobody wants any more goes aside."""
-    record = _read_record(out)
-    bench, fresh = passing.bench, {}
-    masks = out.with_name(out.name + MASKS_ENDING)
-    for key, entry in record.items():
-        if key not in {output.key for output in outputs} and _is_ours(out / key, entry):
-            _set_aside(out, key)
-    for output in outputs:
-        target, before = out / output.key, record.get(output.key)
-        prepared.pictures.append(target)
-        made = output.recipe.content
-        if before is not None and before["content"] == made and _is_ours(target, before):
-            prepared.unchanged += 1
-        else:
-            _copy(bench.picture(output.recipe) if output.recipe.key else output.picture.path, target)
-            prepared.written += 1
-        if output.recipe.mask_key:
-            _copy(bench.mask(output.recipe.mask_key), (masks / output.key).with_suffix(".png"))
-        version = _write_caption(target, output.caption, before, passing)
-        fresh[output.key] = _entry(output, target, version)
-    write_json(out / HIDDEN / RECORD, {"version": RECORD_VERSION, "pictures": fresh})
-
-
-def _write_caption(target: Path, caption: str, before: dict[str, Any] | None, passing: FolderPass) -> str:
-    """The version of the caption that is there now; words that somebody wrote into OUT stay."""
-    there = read_caption(target.parent, target.name)
-    if there.version and (before is None or before["caption"] != there.version) and there.text != caption:
-        passing.events(Log("prepare.caption_stays", {"where": target.name}, "warning"))
-        return ""
-    if caption.strip() and there.text != caption:
-        write_text(target.with_suffix(".txt"), caption)
-    if not caption.strip():
-        target.with_suffix(".txt").unlink(missing_ok=True)
-        return ""
-    return hashlib.sha256(caption.encode("utf-8")).hexdigest()[:16]
-
-
-def _entry(output: _Output, target: Path, version: str) -> dict[str, Any]:
-    information, recipe = target.stat(), output.recipe
-    behind = recipe.background
-    return {
-        "original": output.picture.key,
-        "sha256": recipe.digest,
-        "crop": recipe.crop.as_dict(),
-        "background": None if behind is None else {**vars(behind.settings), "mask": behind.matte},
-        "content": recipe.content,
-        "caption": version,
-        "size": information.st_size,
-        "time": information.st_mtime_ns,
-    }
-
-
-def _is_ours(path: Path, entry: dict[str, Any]) -> bool:
-    """Whether a file is as an earlier run has left it."""
-    try:
-        information = path.stat()
-    except OSError:
-        return False
-    return (information.st_size, information.st_mtime_ns) == (entry["size"], entry["time"])
-
-
-def _set_aside(out: Path, key: str) -> None:
-    target = out / HIDDEN / "removed" / key
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for path in (out / key, (out / key).with_suffix(".txt")):
-            if path.exists():
-                path.replace(target.with_name(path.name))
-    except OSError as error:
-        raise UserError("file.write", key, reason=error.strerror or "?") from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _read_record(out: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = json.loads((out / HIDDEN / RECORD).read_text(encoding="utf-8"))
-        if content["version"] != RECORD_VERSION:
-            return {}
-        return {
-            str(key): entry
-            for key, entry in content["pictures"].items()
-            if {"content", "caption", "size", "time"} <= set(entry) and _is_below(key)
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
-
-
-def _is_below(key: str) -> bool:
-    """A record may come with somebody else's folder."""
-    parts = key.split("/")
-    return all(part not in ("", ".", "..") and part == Path(part).name for part in parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,20 @@ class Found:
     problems: tuple[UserError, ...]
     notes: tuple[Log, ...]
 
+    def check_link(self, picture: FolderPicture) -> None:
+        """Raises UserError("dataset.link") for a link that leads out of the folder."""
+        try:
+            outside = picture.path.is_symlink() and not picture.path.resolve().is_relative_to(self.root)
+        except (OSError, RuntimeError) as error:  # a loop of links
+            raise UserError("dataset.link", picture.name) from error
+        if outside:
+            raise UserError("dataset.link", picture.name)
+
+    def check_some(self) -> None:
+        """Raises UserError("prepare.empty") where there is no picture at all."""
+        if not self.pictures:
+            raise self.problems[0] if self.problems else UserError("prepare.empty", self.root.name)
+
 
 def find_pictures(folder: str, setting: str) -> Found:
     """Those in `<repeats>_<name>` folders; where there is none, those in the folder itself.
@@ -64,6 +80,16 @@ def check_apart(root: Path, out: Path) -> None:
     what the first has made, or write over the originals."""
     if out == root or root in out.parents or out in root.parents:
         raise UserError("prepare.out_inside", "--out", folder=out.name)
+
+
+def make_place(out: Path) -> None:
+    """Makes the folder, with a hidden one of ours in it, before any work is done for it. Raises UserError("file.write")."""
+    try:
+        (out / HIDDEN).mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError("file.write", out.name, reason=error.strerror or "?") from error
 
 
 class Names:

@@ -39,7 +39,7 @@ def fetch_models(
             continue
         try:
             if tools.store.find(name) is None and tools.downloads and not tools.store.offline:
-                tools.store.fetch(name, events, commands)
+                tools.store.fetch(name, events, commands or Commands())
         except UserError as error:
             return [error]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,13 @@ class Tools:
 
     def bench(self, folder: Path) -> Bench:
         return Bench(folder, self.store, self.provider)
+
+    def check_taggers(self, names: Sequence[str]) -> None:
+        """Of names that nobody can know. Raises UserError: models.no_tagger, path.outside."""
+        known = {status.model.name for status in self.store.known("tagger")}
+        for name in names:
+            if name not in known:
+                self.store.resolve_tagger(name)
 
     def seen(self, folder: Path) -> Seen:
         """What taggers and captioners saw, kept in `folder`."""

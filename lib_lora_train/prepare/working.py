@@ -30,6 +30,7 @@ from lib_lora_train.vision.mattes import MatteFinder
 
 MOST_WORKERS = 4
 LARGE_PIXELS = 16_000_000  # of these only one is worked on at a time
+_PASSING = ("image.missing", "image.unreadable")  # says nothing about the content
 MASK_SIDE = 2048  # px, of the longer side of a kept mask
 
 
@@ -48,13 +49,17 @@ def work(
         waiting = {id(task) for task in tasks if shift.lacks(task)}
         pool = stack.enter_context(ThreadPoolExecutor(shift.workers))
         problems: list[UserError] = []
+        known: list[UserError] = []
         events(Stage("prepare.stage_pictures", 0, len(waiting)))
         todo = [task for task in tasks if id(task) in waiting]
         for count, problem in enumerate(_in_order(pool, shift.one, todo, shift.workers * 2), start=1):
             problems += [problem] if problem is not None else []
             events(Stage("prepare.stage_pictures", count, len(waiting)))
-    done = [bench.look(task.digest, steps.medium) for task in tasks if id(task) not in waiting]
-    return [*(look.error for look in done if look is not None and look.error is not None), *problems]
+    for task in tasks:
+        look = bench.look(task.digest, steps.medium) if id(task) not in waiting else None
+        if look is not None and look.error is not None:  # of this content, maybe under another name
+            known.append(UserError(look.error.code, task.name, **look.error.values))
+    return [*known, *problems]
 
 
 class _Shift:
@@ -98,7 +103,8 @@ class _Shift:
         try:
             opened = open_image(task.path, task.name)
         except UserError as error:
-            self.bench.put_look(task.digest, self.steps.medium, Look(error=error))
+            if error.code not in _PASSING:
+                self.bench.put_look(task.digest, self.steps.medium, Look(error=error))
             return error
         try:
             with self._large if opened.image.width * opened.image.height > LARGE_PIXELS else nullcontext():

@@ -26,13 +26,15 @@ _CASCADES = (
 
 
 def haar_folder() -> Path | None:
-    """Where the cascades are; None when this OpenCV has none (5 dropped them)."""
+    """Where the cascades are; None when this OpenCV has none (5 dropped them).
+
+    `cv2.data` is not asked: a thread that imports OpenCV while another one does may have it without.
+    """
     import cv2
 
-    data = getattr(cv2, "data", None)
-    if not hasattr(cv2, "CascadeClassifier") or data is None:
+    if not hasattr(cv2, "CascadeClassifier"):
         return None
-    folder = Path(data.haarcascades)
+    folder = Path(cv2.__file__).parent / "data"
     return folder if all((folder / file).is_file() for file, *_ in _CASCADES) else None
 
 
