@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.prepare.bench import Look, Matte
-from lib_lora_train.prepare.one_pass import wanted_contents
 from lib_lora_train.prepare.reading import to_dict
 from lib_lora_train.prepare.state import State
 from lib_lora_train.prepare.wanted import Entry
-from lib_lora_train.workshop.context import Context
+
+if TYPE_CHECKING:
+    from lib_lora_train.workshop.context import Context
 
 
 def step_states(context: Context) -> dict[str, dict[str, Any]]:
@@ -57,7 +58,8 @@ def _tag_state(context: Context) -> dict[str, Any]:
     ran = context.state.ran.get("tag")
     if ran is None:
         return {**_state(context.state, "tag", True), "tagged": 0, "used": []}
-    contents = [content for content, _, _ in wanted_contents(context.wanted, context.bench)]
+    # Of a crop that came since, there may be no picture yet: nobody can have looked at it.
+    contents = {content for entry in context.wanted.entries for content in entry.contents.values()}
     tagged = sum(context.seen.is_complete(content, ran.tag) for content in contents)
     used = [*ran.tag.taggers, *([ran.tag.captioner] if ran.tag.captioner != "none" else [])]
     return {**_state(context.state, "tag", tagged == len(contents)), "tagged": tagged, "used": used}

@@ -23,7 +23,6 @@ from lib_lora_train.vision.models import known_model
 from lib_lora_train.vision.store import ModelStore
 from lib_lora_train.workshop.context import Context, Contexts
 from lib_lora_train.workshop.line import Line
-from lib_lora_train.workshop.steps import step_states
 from lib_lora_train.workshop.toolbox import shown_tools
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Workshop:
         self._limits = limits
 
     def context(self, project: Project) -> Context:
-        return self.contexts.of(project)
+        return self.contexts.of(project, busy=self.line.of(project) is not None)
 
     # ------------------------------------------------------------------ what there is
 
@@ -64,8 +63,8 @@ class Workshop:
             "planned": {"settings": to_dict(planned.settings), "reasons": planned.texts(language)},
             "job": self.line.living(self.line.of(project), visitor),
             "last": self.line.ended(self.line.folder(project), language),
-            "steps": step_states(context),
-            "changes": context.wanted.counts(),
+            "steps": context.steps,
+            "changes": context.counts,
             "prepared": bool(state.ran),
             "undo": {"id": undos[0].id, "time": undos[0].time, "title": _title(undos[0].counts, language)}
             if undos
