@@ -23,10 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 WHEELS = "https://download.pytorch.org/whl"
 # Of the rooms that meet gradio, fastapi and the libraries' older versions.
-GRADIO_3_TESTS = ("access", "api", "browser", "collection", "origin", "runs", "serve", "studio", "ui")
+GRADIO_3_TESTS = ("access", "api", "browser", "collection", "origin", "prepare", "runs", "serve", "studio", "ui", "vision")
 USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
 
   demo [--out DIR] teach a new character to the small model in this repository and show the result
+  check DIR        what in a folder of pictures helps a training, and what harms it
+  prepare DIR --out OUT ...   a training set from a folder of pictures: crop, background, tags
+  tag DIR ...      captions beside pictures
   train ...        train a LoRA (kohya's flags, or --config_file FILE)
   generate ...     draw a picture, with <lora:name:weight> in the prompt
   info FILE        what a LoRA file holds

@@ -93,7 +93,7 @@ def plan_for(host: Host, project: Project, wishes: Wishes, base: TrainSettings |
         )
     )
     if has_masks(project):
-        plan = replace(plan, reasons=(*plan.reasons, Reason("dataset.masked_loss", True, "plan.masks")))
+        plan = replace(plan, reasons=(*plan.reasons, Reason("dataset.masked_loss", True, "prepare.masked_loss")))
     settings = without(plan.applied(base or TrainSettings()), MANAGED)
     settings.model.checkpoint = facts.info.name
     settings.run.sample_every_n_epochs = 1

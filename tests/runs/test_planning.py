@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lib_lora_train.collection.entries import list_concepts, list_pictures
 from lib_lora_train.errors import UserError
@@ -212,3 +213,16 @@ def test_an_impossible_resolution_is_said(demo_host, sixteen: Project, resolutio
     with pytest.raises(UserError) as caught:
         estimate(demo_host, sixteen, run_settings(checkpoint="demo", resolution=resolution))
     assert caught.value.code == "settings.resolution"
+
+
+def test_masks_are_made_use_of(demo_host, sixteen: Project) -> None:
+    plain = plan_for(demo_host, sixteen, Wishes(kind="character", checkpoint="demo"))
+    assert not plain.settings.dataset.masked_loss
+    folder = next(path for path in sixteen.path("dataset").iterdir())
+    picture = next(path for path in sorted(folder.iterdir()) if path.suffix == ".png")
+    mask = sixteen.path("masks", folder.name) / picture.name
+    mask.parent.mkdir(parents=True)
+    Image.new("L", (64, 64), 255).save(mask)
+    masked = plan_for(demo_host, sixteen, Wishes(kind="character", checkpoint="demo"))
+    assert masked.settings.dataset.masked_loss
+    assert any(reason["setting"] == "dataset.masked_loss" for reason in masked.as_dict()["reasons"])
