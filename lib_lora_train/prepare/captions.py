@@ -29,22 +29,32 @@ class Seen:
         self.guesses = GuessStore(self.folder / "guesses")
         self.sentences = SentenceStore(self.folder / "sentences")
 
-    def tags_of(self, content: str, settings: TagSettings) -> list[Guesses] | None:
-        """Of each tagger of the settings that has looked; None when none of them has."""
-        found = [self.guesses.get(self.guesses.key_of(name), content) for name in settings.taggers]
-        known = [each for each in found if each is not None]
-        return known if known or not settings.taggers else None
+    def by(self, settings: TagSettings) -> Reading:
+        """What those that the settings name have seen."""
+        return Reading(self, settings)
 
-    def sentence_of(self, content: str, settings: TagSettings) -> str | None:
+
+class Reading:
+    """What the taggers and the captioner of some settings have seen; looked up once, for thousands of pictures."""
+
+    def __init__(self, seen: Seen, settings: TagSettings) -> None:
+        self._taggers = [seen.guesses.reader(seen.guesses.key_of(name)) for name in settings.taggers]
+        self._sentences = seen.sentences
+        self._captioner = None if settings.captioner == "none" else seen.captioners.get(settings.captioner, "")
+
+    def tags_of(self, content: str) -> list[Guesses] | None:
+        """Of each tagger that has looked; None when none of them has."""
+        known = [found for look in self._taggers if (found := look(content)) is not None]
+        return known if known or not self._taggers else None
+
+    def sentence_of(self, content: str) -> str | None:
         """None when the captioner has not looked at the picture; empty where none is wanted."""
-        if settings.captioner == "none":
-            return ""
-        return self.sentences.get(self.captioners.get(settings.captioner, ""), content)
+        return "" if self._captioner is None else self._sentences.get(self._captioner, content)
 
-    def is_complete(self, content: str, settings: TagSettings) -> bool:
+    def is_complete(self, content: str) -> bool:
         """Whether all that were asked for have looked at it."""
-        tags, sentence = self.tags_of(content, settings), self.sentence_of(content, settings)
-        return tags is not None and len(tags) == len(settings.taggers) and sentence is not None
+        tags = self.tags_of(content)
+        return tags is not None and len(tags) == len(self._taggers) and self.sentence_of(content) is not None
 
 
 def captioning(seen: Seen, settings: TagSettings | None, trigger: str) -> Callable[[str, str], str | None]:
@@ -56,10 +66,10 @@ def captioning(seen: Seen, settings: TagSettings | None, trigger: str) -> Callab
     if settings is None:
         return lambda content, own: None
     chooser = TagChooser(settings)
-    front = settings.trigger or trigger
+    reading, front = seen.by(settings), settings.trigger or trigger
 
     def caption(content: str, own: str) -> str | None:
-        tags, sentence = seen.tags_of(content, settings), seen.sentence_of(content, settings)
+        tags, sentence = reading.tags_of(content), reading.sentence_of(content)
         if tags is None and not sentence:
             return None
         return merge_caption(own, chooser.choose(tags or []), sentence or "", chooser, front)

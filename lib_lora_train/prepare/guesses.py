@@ -7,7 +7,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
@@ -151,11 +151,11 @@ class GuessStore:
             shelf = self._shelf(key) if key else None
             return None if shelf is None else shelf.rows.get(_hashed(digest))
 
-    def several(self, key: str | None, digests: Iterable[str]) -> list[Guesses | None]:
-        """As `get` of each, in their order; the way to ask for thousands."""
+    def reader(self, key: str | None) -> Callable[[str], Guesses | None]:
+        """`get` for thousands of pictures: the file is looked for once, now."""
         with self._lock:
             shelf = self._shelf(key) if key else None
-            return [None if shelf is None else shelf.rows.get(_hashed(digest)) for digest in digests]
+        return (lambda digest: None) if shelf is None else (lambda digest: shelf.rows.get(_hashed(digest)))
 
     def missing(self, key: str, digests: Iterable[str]) -> list[str]:
         """Those pictures, each once, that the tagger has not looked at."""

@@ -91,7 +91,8 @@ def tag_folder(
     if looking:
         seen = tools.seen(cache)
         caption = captioning(seen, wanted, trigger)
-        usable = {picture for picture, content in contents.items() if seen.tags_of(content, wanted) or seen.sentence_of(content, wanted)}  # fmt: skip
+        reading = seen.by(wanted)
+        usable = {picture for picture, content in contents.items() if reading.tags_of(content) or reading.sentence_of(content)}  # fmt: skip
     else:
         usable = _readable(contents, say)
     if not usable:

@@ -53,7 +53,8 @@ class Change:
 class Entry:
     """An original with its task, how its pictures are to be made (None: not known, or they stay) and what changes.
 
-    `captions` are those that its pictures will have, by place; `contents` name what will be in them.
+    By place: `captions` are those that its pictures will have, `contents` name what will be in them, `own` are the
+    captions that they have by themselves, and `now` those that are written at present (none for a picture to come).
     """
 
     source: Source
@@ -64,6 +65,8 @@ class Entry:
     changes: list[Change] = field(default_factory=list)
     captions: dict[int, str] = field(default_factory=dict)
     contents: dict[int, str] = field(default_factory=dict)
+    own: dict[int, str] = field(default_factory=dict)
+    now: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -162,9 +165,11 @@ def _changes(layout: Layout, entry: Entry, captioning: Captioning, taken: set[st
         wanted = recipe or same_picture
         content = wanted.content if wanted is not None else key or digest
         caption = captioning(content, own)
+        entry.contents[place], entry.own[place] = content, own
+        if output is not None:
+            entry.now[place] = now.text
         if caption is None and output is None:
-            caption = first
-        entry.contents[place] = content
+            caption = own
         entry.captions[place] = now.text if caption is None else caption
         if caption is not None and caption == now.text:
             caption = None

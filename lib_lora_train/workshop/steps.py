@@ -60,7 +60,7 @@ def _tag_state(context: Context) -> dict[str, Any]:
         return {**_state(context.state, "tag", True), "tagged": 0, "used": []}
     # Of a crop that came since, there may be no picture yet: nobody can have looked at it.
     contents = {content for entry in context.wanted.entries for content in entry.contents.values()}
-    tagged = sum(context.seen.is_complete(content, ran.tag) for content in contents)
+    tagged = sum(map(context.seen.by(ran.tag).is_complete, contents))
     used = [*ran.tag.taggers, *([ran.tag.captioner] if ran.tag.captioner != "none" else [])]
     return {**_state(context.state, "tag", tagged == len(contents)), "tagged": tagged, "used": used}
 

@@ -7,10 +7,8 @@ from typing import Any
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.captions import captioning
-from lib_lora_train.prepare.one_pass import wanted_contents
 from lib_lora_train.prepare.reading import from_dict
 from lib_lora_train.prepare.tables import PrepareSettings
-from lib_lora_train.prepare.wanted import find_wanted
 from lib_lora_train.workshop.context import Context
 
 MOST_SHOWN, MOST_COUNTED = 500, 300
@@ -28,19 +26,19 @@ def preview_tags(
     if values is not None:
         settings = from_dict({"tag": values}, settings)
     caption = captioning(context.seen, settings.tag, context.project.trigger_word)
-    wanted = find_wanted(context.project, context.state, context.bench, caption)
     counts: Counter[str] = Counter()
-    captions = []
-    for entry in wanted.entries:
-        before = {change.place: change.now.text for change in entry.changes}
-        for place, after in sorted(entry.captions.items()):
+    captions, contents = [], set()
+    for entry in context.wanted.entries:
+        contents.update(entry.contents.values())
+        names = {"source": entry.source.id, "name": entry.source.name}
+        for place, content in sorted(entry.contents.items()):
+            own = entry.own[place]
+            before, after = entry.now.get(place), caption(content, own)
+            after = after if after is not None else own if before is None else before
             counts.update(tag for tag in (part.strip() for part in after.split(",")) if tag)
-            names = {"source": entry.source.id, "name": entry.source.name}
-            captions.append({**names, "before": before.get(place, after), "after": after})
+            captions.append({**names, "before": before or "", "after": after})
     shown = captions[offset : offset + limit]
-    looked = sum(
-        context.seen.is_complete(content, settings.tag) for content, _, _ in wanted_contents(wanted, context.bench)
-    )
+    looked = sum(map(context.seen.by(settings.tag).is_complete, contents))
     return {
         "total": len(captions),
         "changed": sum(each["before"] != each["after"] for each in captions),

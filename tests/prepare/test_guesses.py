@@ -54,7 +54,7 @@ def test_what_is_put_in_is_read_back(tmp_path_factory: pytest.TempPathFactory, r
         assert again.missing("wd-1", ["picture 0", "another", "another"]) == (
             ["another"] if rows else ["picture 0", "another"]
         )
-        found = again.several("wd-1", ["another", "picture 0"])
+        found = list(map(again.reader("wd-1"), ["another", "picture 0"]))
         assert [each is not None for each in found] == [False, bool(rows)]
 
 
