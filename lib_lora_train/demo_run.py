@@ -1,4 +1,5 @@
-"""The main job on a fresh machine: draw a new character, teach it to the demo checkpoint, show and judge the result."""
+"""The main job on a fresh machine: draw a new character, prepare its pictures as a user's, teach it to the demo
+checkpoint, show and judge the result."""
 
 from __future__ import annotations
 
@@ -11,11 +12,15 @@ import torch
 from PIL.Image import Image
 
 from demo.attributes import ATTRIBUTES, CHARACTER, FREE, NONE, TRAITS, Portrait
-from demo.character import SETTINGS, TRIGGER, eval_prompts, regularisation_set, training_set
+from demo.character import SETTINGS, TRIGGER, eval_prompts, regularisation_set
+from demo.originals import LEFT_OUT, originals
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import atomic_path, write_json, write_text
+from lib_lora_train.files import atomic_path, write_json
 from lib_lora_train.host.base import GenerateRequest, HostPaths, Session
 from lib_lora_train.host.embedded import EmbeddedHost
+from lib_lora_train.prepare.folder_pass import Prepared, prepare_folder
+from lib_lora_train.prepare.tables import CheckSettings, CropSettings, PrepareSettings, TagSettings
+from lib_lora_train.prepare.tools import Tools
 from lib_lora_train.preview.grid import draw_grid
 from lib_lora_train.preview.score import mean, share
 from lib_lora_train.settings import (
@@ -27,14 +32,15 @@ from lib_lora_train.settings import (
     RunSettings,
     TrainSettings,
 )
-from lib_lora_train.signals import Commands, EventSink, Stage, ignore_events
+from lib_lora_train.signals import Commands, EventSink, Log, Stage, ignore_events
 from lib_lora_train.train.output import Output
 from lib_lora_train.train.trainer import TrainResult, train
+from lib_lora_train.vision.store import ModelStore
 from lib_lora_train.vision.tagger import Tagger
 
 _ROOT = Path(__file__).parent.parent / "demo"
 CHECKPOINT = _ROOT / "checkpoint"
-JUDGE = _ROOT / "judge"
+TAGGER, JUDGE = _ROOT / "tagger", _ROOT / "judge"
 _SIDE = 128
 _EPOCHS = 10
 _SEEDS = range(1000, 1016)
@@ -48,11 +54,12 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
     """
     if not CHECKPOINT.is_dir():
         raise UserError("demo.no_checkpoint", "demo/checkpoint")
-    if (out / "dataset").exists():
+    if any((out / name).exists() for name in ("originals", "dataset")):
         raise UserError("demo.exists", out.name)
     commands = commands or Commands()
     events(Stage("demo.stage_drawing"))
     write_pictures(out)
+    prepared = prepare_pictures(out, events, commands)
     host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
     output = Output(loras=out / "loras", run=out / "run", name="demo")
     with _few_threads():
@@ -63,7 +70,7 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
         events(Stage("demo.stage_grid"))
         grid = _write_grid(session, out, output, result.lora)
         report = judge(session, result.lora, events)
-    report |= _facts(result, out, grid)
+    report |= _facts(result, out, grid) | {"health": health_of(prepared)}
     path = out / "report.json"
     write_json(path, report)
     return path
@@ -119,19 +126,51 @@ def demo_settings(out: Path) -> TrainSettings:
 
 
 def write_pictures(out: Path) -> None:
-    """The character's pictures and the ordinary ones, with captions, in kohya's folders."""
-    pictures = training_set()
+    """The character's pictures and the ordinary ones as a user has them: no captions, in kohya's folders."""
+    pictures = originals()
     # Half of each epoch is regularization; the repeats make the epochs' steps add up to the wanted number.
     repeats = max(1, round(SETTINGS.steps * SETTINGS.batch_size / (2 * len(pictures) * _EPOCHS)))
-    _write_folder(out / "dataset" / f"{repeats}_{TRIGGER}", pictures)
-    _write_folder(out / "regularization" / "1_1girl", regularisation_set())
+    _write_folder(out / "originals" / f"{repeats}_{TRIGGER}", pictures)
+    _write_folder(out / "ordinary" / "1_1girl", [image for image, _ in regularisation_set()])
 
 
-def _write_folder(folder: Path, pictures: Sequence[tuple[Image, str]]) -> None:
-    for number, (image, caption) in enumerate(pictures, start=1):
+def prepare_pictures(out: Path, events: EventSink = ignore_events, commands: Commands | None = None) -> Prepared:
+    """Checks, crops and tags both folders, into those that are trained on; what was found in the character's pictures.
+
+    Raises Stopped, and UserError as `prepare_folder`.
+    """
+    tools = Tools(ModelStore(TAGGER.parent, offline=True), provider="cpu", downloads=False)
+
+    def prepare(source: str, target: str, crop: str, **of: str) -> Prepared:
+        settings = prepare_settings(crop)
+        return prepare_folder(str(out / source), out / target, tools, settings, events=events, commands=commands, **of)
+
+    prepared = prepare("originals", "dataset", "size", trigger=TRIGGER)
+    if prepared.report is not None:
+        count = len(prepared.report.findings)
+        events(Log("demo.health", {"score": prepared.report.score, "count": count}))
+    prepare("ordinary", "regularization", "none", kind="style")  # squares of the right size already
+    return prepared
+
+
+def prepare_settings(crop: str) -> PrepareSettings:
+    """Crops of the size that is trained at, bars cut off; tags by the demo's tagger, but for those of a character."""
+    return PrepareSettings(
+        check=CheckSettings(size=_SIDE, medium="drawn"),
+        crop=CropSettings(crop=crop, width=_SIDE, height=_SIDE),
+        tag=TagSettings(taggers=[TAGGER.name], exclude=list(LEFT_OUT)),
+    )
+
+
+def health_of(prepared: Prepared) -> dict[str, object]:
+    """The health report as the demo's own report has it."""
+    return {} if prepared.report is None else prepared.report.as_dict()
+
+
+def _write_folder(folder: Path, pictures: Sequence[Image]) -> None:
+    for number, image in enumerate(pictures, start=1):
         with atomic_path(folder / f"{number:03d}.png") as temporary:
             image.save(temporary, format="PNG")
-        write_text(folder / f"{number:03d}.txt", caption)
 
 
 def _request(prompt: str, seed: int, lora: Path, weight: float) -> GenerateRequest:

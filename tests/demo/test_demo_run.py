@@ -5,6 +5,8 @@ import json
 import pytest
 from PIL import Image
 
+from demo.attributes import FREE, tags
+from demo.originals import portraits
 from lib_lora_train.demo_run import run_demo
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.files import describe_lora
@@ -50,6 +52,24 @@ def test_the_folder_holds_what_was_promised(demo):
     assert len(list((out / "dataset").glob("*/*.png"))) == len(list((out / "dataset").glob("*/*.txt"))) == 16
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, report["steps"] + 1))
     assert (out / "run" / "metrics.jsonl").exists() and list((out / "run" / "samples").glob("*.png"))
+
+
+def test_the_pictures_went_through_check_crop_and_tag(demo):
+    out, report, _ = demo
+    assert report["health"]["score"] > 0
+    bars = next(each for each in report["health"]["findings"] if each["code"] == "borders")
+    assert len(bars["keys"]) == 16
+    captions = {}
+    for path in sorted((out / "dataset").glob("*/*.png")):
+        with Image.open(path) as picture:
+            assert picture.size == (128, 128)
+        captions[path.stem] = path.with_suffix(".txt").read_text(encoding="utf-8").split(", ")
+    assert len(captions) == 16 and not list((out / "originals").rglob("*.txt"))
+    for words, portrait in zip(captions.values(), portraits(), strict=True):
+        assert words[0] == "quillon"
+        assert set(words[1:]) == {"1girl", *tags(portrait, FREE)}  # what the drawing program would have written
+    ordinary = [path.read_text(encoding="utf-8") for path in (out / "regularization").glob("*/*.txt")]
+    assert len(ordinary) == 64 and not any("quillon" in caption for caption in ordinary)
 
 
 def test_the_file_says_what_it_is(demo):
