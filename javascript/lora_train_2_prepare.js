@@ -35,6 +35,7 @@
             this.changes = 0; // of settings, counted: an older answer does not overwrite them
             this.watching = false;
             this.saving = Promise.resolve();
+            this.settling = Promise.resolve(); // what a closed window still sets going
             this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.save()));
             on("project", () => {
                 this.overview = null;
@@ -125,6 +126,12 @@
             this.unsaved = true;
             emit("preparation", this.overview);
             this.saveSoon();
+        }
+
+        /** Resolves when nothing is under way. */
+        async settled() {
+            await this.settling;
+            while (this.job) await pause(SEEN / 4);
         }
 
         /** Resolves when no changed setting waits any more. */

@@ -30,6 +30,7 @@
             this.preparation = preparation;
             this.mask = new loraTrain.Mask();
             [this.add, this.view, this.zoom, this.x, this.y] = [false, "result", 1, 0, 0];
+            this.saving = Promise.resolve(true); // one after the other, so that the newest is what stays
             this.build();
         }
 
@@ -48,10 +49,17 @@
                 (value) => { this.add = value === "add"; });
             this.views = choice(text("Show"), [["result", text("Cut out")], ["over", text("Marked")],
                 ["mask", text("Mask")], ["before", text("Before")]], "result", (value) => this.setView(value));
-            const press = (words, name, run) => button(words, {name, run});
+            // A button that is over must not keep the keys to itself.
+            const press = (words, name, run, kind = "secondary") => {
+                const made = button(words, {kind, name, run: async () => {
+                    await run();
+                    if (made.disabled) this.canvas.focus({preventScroll: true});
+                }});
+                return made;
+            };
             this.undoPress = press(text("Undo"), "undo-stroke", () => this.turn("undo"));
             this.redoPress = press(text("Redo the stroke"), "redo-stroke", () => this.turn("redo"));
-            this.savePress = button(text("Save"), {kind: "primary", name: "save-mask", run: () => this.save()});
+            this.savePress = press(text("Save"), "save-mask", () => this.save(), "primary");
             this.back = press(text("The model's mask again"), "reset-mask", () => this.reset());
             this.preview = make("img", {class: "lora_train_checkers", alt: text("What is written")});
             const side = make("div", {class: "lora_train_view_side"}, this.name, this.views, this.modes,
@@ -209,18 +217,24 @@
             this.changed();
         }
 
-        async save() {
-            if (!this.unsaved) return true;
+        save() {
+            if (!this.unsaved) return this.saving;
             this.unsaved = false;
             write(this.note, text("Saving…"));
             const {source, path, place, pages} = this;
+            const png = this.mask.toPng();
+            this.saving = this.saving.catch(() => {}).then(() => this.put(png, {source, path, place, pages}));
+            return this.saving;
+        }
+
+        async put(png, {source, path, place, pages}) {
             try {
-                const saved = await api.putFile([...path, "matte"], await this.mask.toPng());
+                const saved = await api.putFile([...path, "matte"], await png);
                 write(this.note, text("Saved"));
                 this.take(saved, source, place, pages);
                 return true;
             } catch (error) {
-                if (this.source === source) this.unsaved = true;
+                if (this.source.id === source.id) this.unsaved = true;
                 write(this.note, `${error.sentence || error.message} ${error.remedy || ""}`);
                 throw error;
             }
@@ -229,14 +243,16 @@
         take(saved, source, place, pages) {
             pages.replace(place, saved);
             this.preparation.touch();
-            if (this.source !== source) return;
+            if (this.source.id !== source.id) return;
             this.source = saved;
             this.showSource();
         }
 
         /** Forgets what was painted by hand. */
         async reset() {
-            const saved = await api.remove([...this.path, "matte"]);
+            const {path} = this;
+            await this.saving.catch(() => {});
+            const saved = await api.remove([...path, "matte"]);
             this.pages.replace(this.place, saved);
             this.preparation.touch();
             await this.show(this.place);

@@ -22,6 +22,7 @@
             this.preparation = preparation;
             this.active = 0;
             this.version = 0; // of the crops shown: an answer to older ones is not taken over
+            this.saving = Promise.resolve(true); // one after the other, so that the newest is what stays
             this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.save()));
             this.build();
         }
@@ -210,8 +211,11 @@
         async backToProposal() {
             this.unsaved = false;
             this.version += 1;
-            this.take(await api.post([...this.path, "crops", "reset"]), this.version);
+            const {version, path} = this;
+            await this.saving.catch(() => {});
+            this.take(await api.post([...path, "crops", "reset"]), version);
             write(this.note, "");
+            this.frames.focus();
         }
 
         async applyToAll() {
@@ -225,14 +229,19 @@
             return [...this.pages.path, this.source.id];
         }
 
-        /** Saves what was changed. False when it could not be: the picture stays. */
-        async save() {
-            if (!this.unsaved) return true;
+        /** Saves what was changed. Resolves when it is all saved; rejects when it could not be: the picture stays. */
+        save() {
+            if (!this.unsaved) return this.saving;
             const {version, path} = this;
             this.unsaved = false;
             write(this.note, text("Saving…"));
             const crops = this.crops.map(({left, top, right, bottom, width, height, mirror}) =>
                 ({left, top, right, bottom, width, height, mirror}));
+            this.saving = this.saving.catch(() => {}).then(() => this.put(path, crops, version));
+            return this.saving;
+        }
+
+        async put(path, crops, version) {
             try {
                 const saved = await api.put([...path, "crops"], {crops});
                 write(this.note, text("Saved"));

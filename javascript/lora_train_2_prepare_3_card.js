@@ -118,6 +118,7 @@
 
         /** What is written is tagged as it is now: a crop by hand, or another threshold, came after the tags. */
         async applyAll() {
+            await this.preparation.settled();
             const {tag} = this.preparation.overview.steps;
             await this.preparation.start(tag.state === "stale" ? ["tag"] : [], {apply: true});
             await this.calls.changed();

@@ -24,6 +24,7 @@ from PIL.Image import Image
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120  # torch and gradio are imported, on a machine that may be busy
 ROUTES = "lora-train/v1/"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}  # a test downloads nothing
 _ADDRESS = re.compile(r"http://[\d.]+:(\d+)/")
 _BAD = re.compile(r"Traceback|Exception|\bERROR\b|\bCRITICAL\b")
 
@@ -143,7 +144,7 @@ class Server:
 
     def start(self) -> Server:
         command = [sys.executable, "-m", "lib_lora_train", "serve", "--data", str(self.data), "--port", "0"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", **OFFLINE}
         with self.output.open("ab") as output:
             before = output.tell()
             self._process = subprocess.Popen(
