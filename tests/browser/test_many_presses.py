@@ -41,6 +41,7 @@ def test_ten_presses_at_once(served: Server, open_tab: Callable[..., Tab]) -> No
         tab.select_project(project)
         tab.allowed.append(r"status of 409")  # the line is full
         expect(tab.action("train-now")).to_be_enabled()
+        tab.action("prepare-first").uncheck()
     for tab in windows[:2]:
         tab.tab("train")
         expect(tab.page.locator("#lora_train_plan dt").first).to_be_visible()
