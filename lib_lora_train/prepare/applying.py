@@ -93,6 +93,8 @@ class Staging:
         self._number = 0
 
     def __enter__(self) -> Staging:
+        for left in (self.folder.parent, self.aside.parent):  # of a process that died; its moves are finished by now
+            shutil.rmtree(left, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.frames import Crop
+from lib_lora_train.prepare.health.alike import RELATIONS, Pair, alike
 from lib_lora_train.prepare.health.measures import MEASURES_VERSION, Measures
-from lib_lora_train.prepare.kept import Kept
+from lib_lora_train.prepare.kept import Kept, keep_files
 from lib_lora_train.prepare.rendering import Background, Recipe
 from lib_lora_train.prepare.tables import PrepareSettings
 from lib_lora_train.vision.geometry import Box, Face
@@ -102,6 +103,7 @@ class Bench:
         self._looks = Kept(folder / "looks.json", (LOOK_VERSION, MEASURES_VERSION))
         self._crops = Kept(folder / "crops.json", LOOK_VERSION)
         self._mattes = Kept(folder / "mattes.json", LOOK_VERSION)
+        self._alike = Kept(folder / "alike.json", MEASURES_VERSION)
         self._faces, self._matting = _present(store, FACE_MODELS), _present(store, MATTE_MODELS)
 
     # ------------------------------------------------------------------ reading
@@ -171,6 +173,18 @@ class Bench:
         picture = not recipe.key or self.picture(recipe).is_file()
         return picture and (not recipe.mask_key or self.mask(recipe.mask_key).is_file())
 
+    def alike(self, measures: Sequence[Measures]) -> list[Pair]:
+        """As `health.alike.alike`, which compares everything with everything: kept for the set it was asked for last."""
+        key = _hash({"digests": [each.digest for each in measures]})
+        pairs = _pairs(self._alike.get(key), len(measures))
+        if pairs is not None:
+            return pairs
+        pairs = alike(measures)
+        self._alike.keep_only((), ())
+        self._alike.put(key, [[pair.first, pair.second, pair.relation] for pair in pairs])
+        self._alike.save()
+        return pairs
+
     # ------------------------------------------------------------------ writing
 
     def put_look(self, digest: str, medium: str, look: Look) -> None:
@@ -186,6 +200,20 @@ class Bench:
     def save(self) -> None:
         for kept in (self._looks, self._crops, self._mattes):
             kept.save()
+
+    def forget(self, digests: Collection[str], recipes: Iterable[Recipe], made: Collection[str], steps: Steps) -> None:
+        """Keeps what is known of originals, of pictures that are wanted and of those, by key, that are in the data set;
+        the rest goes, files too."""
+        wanted = list(recipes)
+        contents = {*digests, *made, *(recipe.key for recipe in wanted)}
+        medium, crop, matte = steps.medium, steps.crop or steps.settings, steps.matte or steps.settings
+        self._looks.keep_only(contents, {self._look_key(content, medium) for content in contents})
+        self._crops.keep_only(digests, {self._crop_key(digest, crop) for digest in digests})
+        mattes = self._mattes.keep_only(digests, {self._matte_key(digest, matte) for digest in digests})
+        keep_files(self.folder / "pictures", {f"{content}.png" for content in contents})
+        keep_files(self.folder / "masks", {f"{recipe.mask_key}.png" for recipe in wanted})
+        keep_files(self.folder / "mattes", {str(each.get("file")) for each in mattes if isinstance(each, dict)})
+        self.save()
 
     def _look_key(self, digest: str, medium: str) -> str:
         return f"{digest}:{medium}:{self._faces}"
@@ -216,6 +244,16 @@ def _is_whole(crop: Crop, look: Look) -> bool:
 
 def _hash(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode("utf-8")).hexdigest()[:16]
+
+
+def _pairs(values: Any, count: int) -> list[Pair] | None:
+    """None for what is not kept, or cannot be understood."""
+    try:
+        pairs = [Pair(int(one), int(other), str(relation)) for one, other, relation in values]
+    except (TypeError, ValueError):
+        return None
+    fits = all(0 <= pair.first < count and 0 <= pair.second < count and pair.relation in RELATIONS for pair in pairs)
+    return pairs if fits else None
 
 
 def _look_values(look: Look) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import stat
 import threading
 import time
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Container, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from lib_lora_train.files import write_text
 
 LOGGER = logging.getLogger("lib_lora_train.prepare")
 SAVE_SECONDS = 10.0  # what a killed process loses at most
+VARIANTS = 4  # entries of one picture, as by other settings
 
 
 class Kept:
@@ -56,13 +60,20 @@ class Kept:
         except UserError as error:
             LOGGER.warning("%s", error)
 
-    def keep_only(self, keys: Mapping[str, Any] | set[str]) -> None:
-        """Forgets the rest, as of pictures that are gone."""
+    def keep_only(self, names: Container[str], used: Container[str]) -> list[Any]:
+        """Forgets what is about others, as about pictures that are gone, and returns the values that stay. The name is
+        what stands before a key's first colon. Of each, the `VARIANTS` newest are kept, and besides those in `used`."""
         with self._guard:
-            gone = [key for key in self._values if key not in keys]
-            for key in gone:
-                del self._values[key]
-            self._changed |= bool(gone)
+            counts: Counter[str] = Counter()
+            stay = {}
+            for key, value in reversed(self._values.items()):
+                name = key.partition(":")[0]
+                if name in names and (key in used or counts[name] < VARIANTS):
+                    counts[name] += 1
+                    stay[key] = value
+            self._changed |= len(stay) < len(self._values)
+            self._values = dict(reversed(stay.items()))
+            return list(stay.values())
 
 
 class Digests:
@@ -72,13 +83,15 @@ class Digests:
         self._kept = Kept(path)
 
     def of(self, path: Path, where: str) -> str:
-        """In hex. Raises UserError: image.missing, image.unreadable."""
+        """In hex. Raises UserError: image.missing, image.unreadable, image.not_file."""
         try:
             information = path.stat()
         except FileNotFoundError as error:
             raise UserError("image.missing", where) from error
         except OSError as error:
             raise UserError("image.unreadable", where, reason=error.strerror or "?") from error
+        if not stat.S_ISREG(information.st_mode):  # opening a pipe would wait for ever
+            raise UserError("image.not_file", where)
         mark = [information.st_size, information.st_mtime_ns]
         known = self._kept.get(str(path))
         if isinstance(known, list) and known[:2] == mark and len(known) == 3:
@@ -89,6 +102,21 @@ class Digests:
 
     def save(self) -> None:
         self._kept.save()
+
+
+def keep_files(folder: Path, names: Container[str]) -> None:
+    """Deletes the others of a folder of ours; one that cannot be deleted, as while somebody reads it on Windows, stays
+    until the next time."""
+    try:
+        with os.scandir(folder) as entries:
+            gone = [entry.path for entry in entries if entry.name not in names and not entry.is_dir()]
+    except OSError:  # none yet
+        return
+    for path in gone:
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            LOGGER.debug("%s stays: %s", path, error)
 
 
 def _read(path: Path, version: str) -> dict[str, Any]:

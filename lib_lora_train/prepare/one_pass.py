@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lib_lora_train.collection.layout import Layout
 from lib_lora_train.collection.limits import Limits
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.applying import Applied, apply
@@ -73,6 +72,7 @@ class Passing:
         self._note(steps, bench)
         if apply_it:
             self._apply(bench, may_apply)
+        self._forget(bench)
         return self.outcome
 
     def _candidate(self, steps: Sequence[str]) -> State:
@@ -110,14 +110,26 @@ class Passing:
         return steps
 
     def _note(self, steps: Sequence[str], bench: Bench) -> None:
+        report = self._report(bench, self._candidate(steps)) if "check" in steps else None  # long, so without the lock
         with changed_state(self.project) as state:
             for step in steps:
                 state.ran[step] = self.settings
                 state.times[step] = time.time()
-            if "check" in steps:
-                wanted = find_wanted(self.project, state, bench, lambda content, own: None, Layout.read(self.project))
-                self.outcome.report = project_report(self.project, state, bench, wanted)
-                state.score, state.findings = self.outcome.report.score, len(self.outcome.report.findings)
+            if report is not None:
+                self.outcome.report = report
+                state.score, state.findings = report.score, len(report.findings)
+
+    def _report(self, bench: Bench, state: State) -> Report:
+        wanted = find_wanted(self.project, state, bench, lambda content, own: None)
+        return project_report(self.project, state, bench, wanted)
+
+    def _forget(self, bench: Bench) -> None:
+        """What nobody wants any more of what was found out and rendered: the folder must not grow with every try."""
+        state = read_state(self.project)
+        wanted = find_wanted(self.project, state, bench, lambda content, own: None)
+        recipes = [recipe for entry in wanted.entries for recipe in entry.recipes or ()]
+        digests = {entry.task.digest for entry in wanted.entries if entry.task is not None}
+        bench.forget(digests, recipes, {made.key for made in wanted.layout.made.values()}, state.steps)
 
     def _apply(self, bench: Bench, may_apply: Callable[[], None] | None) -> None:
         state = read_state(self.project)

@@ -14,7 +14,7 @@ def project_report(project: Project, state: State, bench: Bench, wanted: Wanted)
     """The keys of its findings are names of originals."""
     settings = (state.ran.get("check") or state.settings).check
     items = [item for entry in wanted.entries for item in items_of(entry, bench, settings.medium)]
-    return judge(items, HealthWishes(settings.size, project.kind, project.trigger_word))
+    return judge(items, HealthWishes(settings.size, project.kind, project.trigger_word), bench.alike)
 
 
 def items_of(entry: Entry, bench: Bench, medium: str) -> list[Item]:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from lib_lora_train.dataset.conversion import to_rgb
-from lib_lora_train.dataset.images import OpenedImage, open_image
+from lib_lora_train.dataset.images import OpenedImage, open_image, read_size
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.bench import Bench, Look, Steps, Task
 from lib_lora_train.prepare.crops import propose_crops
@@ -101,20 +101,30 @@ class _Shift:
         if self._commands is not None and self._commands.stopping:
             raise Stopped
         try:
+            width, height = read_size(task.path, task.name)
+            with self._large if width * height > LARGE_PIXELS else nullcontext():  # before it is decoded: for memory
+                return self._all_of(task)
+        except UserError as error:
+            return self._unreadable(task, error)
+
+    def _all_of(self, task: Task) -> UserError | None:
+        try:
             opened = open_image(task.path, task.name)
         except UserError as error:
-            if error.code not in _PASSING:
-                self.bench.put_look(task.digest, self.steps.medium, Look(error=error))
-            return error
+            return self._unreadable(task, error)
         try:
-            with self._large if opened.image.width * opened.image.height > LARGE_PIXELS else nullcontext():
-                self._examine(task, opened)
-                recipes = self.bench.recipes(task, self.steps)
-                if self._rendering and recipes is not None:
-                    self._render(task, opened.image, [each for each in recipes if not self.bench.is_rendered(each)])
+            self._examine(task, opened)
+            recipes = self.bench.recipes(task, self.steps)
+            if self._rendering and recipes is not None:
+                self._render(task, opened.image, [each for each in recipes if not self.bench.is_rendered(each)])
         except UserError as error:
             return error
         return None
+
+    def _unreadable(self, task: Task, error: UserError) -> UserError:
+        if error.code not in _PASSING:
+            self.bench.put_look(task.digest, self.steps.medium, Look(error=error))
+        return error
 
     def _examine(self, task: Task, opened: OpenedImage) -> None:
         bench, steps = self.bench, self.steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -27,6 +28,7 @@ from lib_lora_train.vision.geometry import Box
 from lib_lora_train.workshop.context import Context
 from lib_lora_train.workshop.steps import look_of, matte_of
 
+LOGGER = logging.getLogger("lib_lora_train.prepare")
 MOST_CROPS = 32  # of one original
 VIEW_SIDE, THUMBNAIL_SIDE = 1600, 256  # px
 _QUALITY = 90
@@ -245,11 +247,12 @@ def _rendered(context: Context, entry: Entry, recipe: Recipe) -> Image.Image:
     task = entry.task
     if task is None or not recipe.key:
         return open_image(entry.source.path, entry.source.name).image
-    path = context.bench.picture(recipe)
-    if path.is_file():
-        with Image.open(path, formats=["PNG"]) as image:
+    try:
+        with Image.open(context.bench.picture(recipe), formats=["PNG"]) as image:
             image.load()
             return image
+    except OSError:  # not rendered yet, or not wanted any more
+        LOGGER.debug("rendered now: %s", entry.source.name)
     alpha = None
     found = matte_of(context, entry)
     if recipe.background is not None and found is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lib_lora_train.dataset.buckets import plan_crop
 from lib_lora_train.errors import UserError
-from lib_lora_train.prepare.health.alike import alike, groups
+from lib_lora_train.prepare.health.alike import Pair, alike, groups
 from lib_lora_train.prepare.health.findings import CODES, Finding, Report, finding, score
 from lib_lora_train.prepare.health.measures import Measures
 from lib_lora_train.prepare.health.sets import about_set
@@ -28,6 +28,8 @@ _FACE = 40.0  # height of a face at the training size, in pixels; the latents ha
 _SECOND = 0.4  # height of a second face, of the first, that makes it a second subject
 _LOST = 0.15  # of the picture's area, by its bucket
 _PEOPLE = ("person", "character")
+
+Comparing = Callable[[Sequence[Measures]], Sequence[Pair]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class HealthWishes:
     buckets: DatasetSettings | None = None
 
 
-def judge(items: Sequence[Item], wishes: HealthWishes | None = None) -> Report:
-    """The report of a set. The same items give the same report; their order decides only the order of pictures in it."""
+def judge(items: Sequence[Item], wishes: HealthWishes | None = None, alike: Comparing = alike) -> Report:
+    """The report of a set. The same items give the same report; their order decides only the order of pictures in it.
+    `alike` compares the pictures with each other; it may remember."""
     wishes = wishes or HealthWishes()
     faults: dict[str, list[Item]] = {code: [] for code in CODES}
     for item in items:
@@ -67,7 +70,7 @@ def judge(items: Sequence[Item], wishes: HealthWishes | None = None) -> Report:
         for code, faulty in faults.items()
         if faulty
     ]
-    findings += _duplicates(items, faults)
+    findings += _duplicates(items, faults, alike)
     unfit = {key for each in findings if CODES[each.code].way == "unfit" for key in each.faulty}
     fit = [item for item in items if item.key not in unfit]
     findings += about_set(fit, len(items), wishes.kind in _PEOPLE, wishes.trigger)
@@ -175,7 +178,7 @@ def _values(code: str, faulty: Sequence[Item], wishes: HealthWishes) -> Mapping[
     return values
 
 
-def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]]) -> Iterator[Finding]:
+def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]], alike: Comparing) -> Iterator[Finding]:
     """One finding for each group of equal pictures. Empty pictures all look alike and are not compared."""
     empty = {item.key for item in faults["empty"]}
     compared = [item for item in items if item.measures is not None and item.key not in empty]
