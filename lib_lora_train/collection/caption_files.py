@@ -5,6 +5,7 @@ Unlike `dataset.captions.read_caption`, which gives the one line that is trained
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -17,6 +18,8 @@ from lib_lora_train.collection.names import CAPTION_SUFFIXES, shown, stem_of
 from lib_lora_train.dataset import captions
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import write_text
+
+_NO_FILE = (errno.ENOENT, errno.ENAMETOOLONG)  # the latter where the picture's own name has just room enough
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ def read_file(path: Path, where: str) -> Caption:
         data = path.read_bytes()
         version = hashlib.sha256(data).hexdigest()[:16]
         text = captions.decode(data, where)[0].replace("\x00", "").rstrip("\r\n")
-    except FileNotFoundError:
-        return Caption()
     except OSError as error:
+        if error.errno in _NO_FILE:
+            return Caption()
         return Caption("", "unreadable", UserError("caption.unreadable", where, reason=error.strerror or "?"))
     except UserError as error:
         return Caption("", version, error)
@@ -96,7 +99,7 @@ def save_caption(folder: Path, picture: str, text: str) -> None:
     for ending in CAPTION_SUFFIXES:
         try:
             os.unlink(path.with_name(stem_of(picture) + ending))  # noqa: PTH108 - a link is removed, not followed
-        except FileNotFoundError:
-            continue
         except OSError as error:
+            if error.errno in _NO_FILE:
+                continue
             raise UserError("file.write", path.name, reason=error.strerror or "?") from error

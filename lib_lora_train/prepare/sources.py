@@ -102,6 +102,8 @@ def keep_originals(project: Project) -> None:
             target = project.path(IMAGES) / source.original
             if source.kept or os.path.lexists(target) or source.path.is_symlink() or not source.path.is_file():
                 continue
+            if not _is_readable(source.path):  # said when it is looked at
+                continue
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.link(source.path, target)
@@ -126,6 +128,14 @@ def _original(
     fresh = free_stem(stem, taken)
     taken.add(fold(fresh))
     return fresh + name[len(stem) :], folder.path / name
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def _same(one: Path, other: Path, digests: Digests) -> bool:

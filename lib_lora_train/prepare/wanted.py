@@ -123,6 +123,7 @@ def find_wanted(
         layout = Layout.read(project)
     digests = digests_of(project)
     entries, taken = [], set(layout.stems)
+    spoken: dict[tuple[str, str], str] = {}  # of pictures that share a caption, as only their endings differ, the first
     for source, task, error in tasks_of(project, state, read_sources(project, layout, digests), digests):
         hand = state.hand(source.original)
         entry = Entry(source, task, hand, error)
@@ -132,7 +133,7 @@ def find_wanted(
         steps = state.steps
         if steps.crop is not None or steps.matte is not None or hand != Hand():
             entry.recipes = bench.recipes(task, steps)
-        entry.changes = list(_changes(layout, entry, captioning, taken))
+        entry.changes = list(_changes(layout, entry, captioning, taken, spoken))
     digests.save()
     return Wanted(layout, entries)
 
@@ -142,7 +143,9 @@ def own_caption(made: Made | None, now: Caption) -> str:
     return made.before if made is not None and made.caption and made.caption == now.version else now.text
 
 
-def _changes(layout: Layout, entry: Entry, captioning: Captioning, taken: set[str]) -> list[Change]:
+def _changes(
+    layout: Layout, entry: Entry, captioning: Captioning, taken: set[str], spoken: dict[tuple[str, str], str]
+) -> list[Change]:
     source, found = entry.source, []
     first = ""
     present = _by_place(source.outputs)
@@ -165,6 +168,9 @@ def _changes(layout: Layout, entry: Entry, captioning: Captioning, taken: set[st
         wanted = recipe or same_picture
         content = wanted.content if wanted is not None else key or digest
         caption = captioning(content, own)
+        if output is not None:
+            shared = (source.folder.id, fold(stem_of(output.name)))
+            caption = caption if spoken.setdefault(shared, output.name) == output.name else None
         entry.contents[place], entry.own[place] = content, own
         if output is not None:
             entry.now[place] = now.text
@@ -208,7 +214,9 @@ def _by_place(outputs: Sequence[Output]) -> dict[int, Output]:
 def _new_name(source: Source, recipe: Recipe | None, output: Output | None, taken: set[str]) -> str:
     ending = ".png" if recipe is not None and recipe.key else Path(source.original).suffix
     if output is not None:
-        return split_name(output.name)[0] + ending
-    stem = free_stem(stem_of(source.original), taken)
+        stem, before = split_name(output.name)
+        if ending == before or stem + ending not in source.folder.names:
+            return stem + ending
+    stem = free_stem(stem_of(output.name if output is not None else source.original), taken)
     taken.add(fold(stem))
     return stem + ending

@@ -441,7 +441,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
             run(source, kit)
     assert caught.value.code == "file.write" and "No space" in caught.value.text()
     out = source.with_name("out")
-    assert not [path for path in out.rglob("*.tmp")]
+    assert not list(out.rglob("*.tmp"))
     for path in out.glob("*/*.png"):
         assert np.asarray(Image.open(path)).size
     run(source, kit)
