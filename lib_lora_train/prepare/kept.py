@@ -92,8 +92,6 @@ class Digests:
             raise UserError("image.unreadable", where, reason=error.strerror or "?") from error
         if not stat.S_ISREG(information.st_mode):  # opening a pipe would wait for ever
             raise UserError("image.not_file", where)
-        if not stat.S_ISREG(information.st_mode):  # opening a pipe would wait for ever
-            raise UserError("image.not_file", where)
         mark = [information.st_size, information.st_mtime_ns]
         known = self._kept.get(str(path))
         if isinstance(known, list) and known[:2] == mark and len(known) == 3:
