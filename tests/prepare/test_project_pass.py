@@ -400,3 +400,13 @@ def test_a_full_project_is_left_as_it_is(project: Project, kit: Tools) -> None:
             Passing(project, kit, settings(), limits=limits).run(ALL, True)
         assert caught.value.code == code
         assert tree(project) == before and list_undo(project) == [] and leftovers(project) == []
+
+
+def test_crops_of_one_original_are_no_duplicates(project: Project, kit: Tools) -> None:
+    run(project, kit, settings(), ("check", "crop"))
+    with changed_state(project) as state:
+        whole, part = Crop(Box(0, 40, 320, 280), 320, 240), Crop(Box(60, 60, 260, 260), 200, 200)
+        state.set_hand("0.png", crops=(whole, part, Crop(whole.box, 320, 240, True)))
+    report = run(project, kit, settings(), ("check", "crop")).report
+    assert [finding.code for finding in report.findings if finding.code.startswith("duplicate")] == []
+    assert all(len(set(finding.keys)) == len(finding.keys) for finding in report.findings)

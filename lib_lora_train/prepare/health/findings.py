@@ -99,9 +99,10 @@ def finding(
     code: str, keys: Sequence[str], values: Mapping[str, object], best: str = "", weight: float = 1.0, mark: str = ""
 ) -> Finding:
     kind = CODES[code]
+    keys = tuple(dict.fromkeys(keys))
     given = {"count": len(keys), **values}
     return Finding(
-        f"{code}:{mark}" if mark else code, code, kind.severity, tuple(keys), given, kind.fixes, best, weight
+        f"{code}:{mark}" if mark else code, code, kind.severity, keys, given, kind.fixes, best, weight
     )
 
 

@@ -34,7 +34,7 @@ Comparing = Callable[[Sequence[Measures]], Sequence[Pair]]
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of the set. `size`: (width, height) in pixels. `measures` is None when it could not be read, which `error`
+    """A picture of the set. Crops of one original share its `key`, and are no duplicates of each other. `size`: (width, height) in pixels. `measures` is None when it could not be read, which `error`
     explains. `caption` is empty when it has none."""
 
     key: str
@@ -184,7 +184,8 @@ def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]], ali
     compared = [item for item in items if item.measures is not None and item.key not in empty]
     unfit = {item.key for code, faulty in faults.items() if CODES[code].way == "unfit" for item in faulty}
     measures = [item.measures for item in compared if item.measures is not None]
-    for members, relation in groups(len(measures), alike(measures)):
+    pairs = [pair for pair in alike(measures) if compared[pair.first].key != compared[pair.second].key]
+    for members, relation in groups(len(measures), pairs):
         group = [compared[index] for index in members]
 
         def merit(item: Item) -> tuple[bool, float, float]:
@@ -197,5 +198,5 @@ def _duplicates(items: Sequence[Item], faults: Mapping[str, Sequence[Item]], ali
             return item.key not in unfit, round(area), own.quality
 
         best = max(group, key=merit)
-        values = {"best": best.name, "others": len(group) - 1}
+        values = {"best": best.name, "others": len({item.key for item in group}) - 1}
         yield finding(f"duplicate_{relation}", [item.key for item in group], values, best.key, mark=group[0].key)
