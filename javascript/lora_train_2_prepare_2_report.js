@@ -9,6 +9,7 @@
         listOf, setImage,
     } = loraTrain;
     const FEW = 14; // pictures of a finding that are shown at first
+    const NARROW = 4; // pictures of a finding that has another one beside it
     const LEVELS = ["error", "warning", "hint"];
     const WHOLE = ["keep_best"]; // fixes that mean the pictures of a finding together
     const ROUND = 2 * Math.PI * 42; // of the score's ring
@@ -46,6 +47,7 @@
             /** @type {Set<string>} ids of originals */
             this.chosen = new Set();
             const {severity, title, sentence, pictures, fixes} = finding;
+            const wide = pictures.length > NARROW ? "lora_train_wide" : "";
             this.fixes = fixes.map((fix) => ({fix, press: button("", {name: `fix-${fix.name}`,
                 run: () => sheet.fix(finding, fix, [...this.chosen])})}));
             this.none = button(text("Choose none"), {kind: "quiet", name: "choose-none", run: () => {
@@ -53,7 +55,8 @@
                 this.show();
             }});
             this.element = make("div", {role: "group", "aria-label": title,
-                class: `lora_train_finding lora_train_${severity}`, data: {finding: finding.id, code: finding.code}},
+                class: `lora_train_finding lora_train_${severity} ${wide}`,
+                data: {finding: finding.id, code: finding.code}},
             make("div", {class: "lora_train_row"}, make("strong", {}, title),
                 pictures.length ? make("span", {class: "lora_train_hint"},
                     plural(pictures.length, "{count} picture", "{count} pictures")) : null),
