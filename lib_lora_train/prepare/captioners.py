@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.prepare.endpoint import URL, Endpoint
+from lib_lora_train.prepare.florence import Florence
 from lib_lora_train.prepare.tables import TagSettings
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ def captioners(
     They need not be usable now; `trouble()` says so. Without a host (on the command line) `models` is where Florence-2
     may lie.
     """
-    from lib_lora_train.prepare.florence import Florence  # torch, which a check or a page has no need of
-
     found: list[Captioner] = []
     if host is not None:
         found += [*host.captioners(), Florence(host.paths.models, host.device)]

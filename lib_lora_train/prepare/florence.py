@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from PIL import Image
 from safetensors import SafetensorError
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
+
+if TYPE_CHECKING:
+    import torch
 
 # With weights in the layout of transformers itself; the first publication's needs code from its repository to be run.
 REPOSITORIES = ("florence-community/Florence-2-base", "florence-community/Florence-2-large")
@@ -59,6 +62,8 @@ class Florence:
         trouble, folder = self.trouble(), self._folder()
         if trouble is not None or folder is None:
             raise trouble or UserError("tagging.florence_missing", FOLDER, repository=REPOSITORIES[0])
+        import torch  # here: its name and key are asked for by commands that have no need of torch
+
         events(Stage("tagging.stage_loading"))
         device = self.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with _tried(folder):
@@ -88,6 +93,7 @@ class _Model:
     """The loaded weights with their processor."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
+        import torch
         from transformers import AutoProcessor, Florence2ForConditionalGeneration
 
         # Half precision is for GPUs. safetensors only: loading the other format runs what is in it.
@@ -98,7 +104,6 @@ class _Model:
         )
         self._model = model.to(device, self._dtype).eval()
 
-    @torch.no_grad()
     def caption(self, image: Image.Image) -> str:
         inputs = self._processor(text=TASK, images=image, return_tensors="pt").to(self._model.device, self._dtype)
         found = self._model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, num_beams=3, do_sample=False)
@@ -139,6 +144,8 @@ def _version() -> str:
 
 @contextmanager
 def _tried(folder: Path) -> Iterator[None]:
+    import torch
+
     try:
         yield
     except torch.cuda.OutOfMemoryError:

@@ -119,7 +119,7 @@ def test_check_and_prepare(kind: Kind, open_folder: Path, kit: Tools, monkeypatc
         assert caught.value.code == REFUSED[kind.name]
     else:
         report, prepared = run()
-        originals = set(os.listdir(folder))
+        originals = {path.name for path in folder.iterdir()}
         made = {path.relative_to(out).as_posix() for path in prepared.pictures}
         used = {f"10_a hero/{name}" for name in originals if f"10_a hero/{Path(name).stem}.png" in made}
         if kind.name == "same stem twice":
@@ -159,9 +159,7 @@ def test_tag(kind: Kind, open_folder: Path, kit: Tools, monkeypatch: pytest.Monk
     else:
         tagged = run()
         written = {path.stem for path in folder.glob("*.txt") if captions.get(path) != path.read_bytes()}
-        used = {
-            f"10_a hero/{name}" for name in os.listdir(folder) if Path(name).stem in written and name[-4:] != ".txt"
-        }
+        used = {f"10_a hero/{path.name}" for path in folder.iterdir() if path.stem in written and path.suffix != ".txt"}
         if kind.name in UNTAGGED:
             used.add(f"10_a hero/{kind.where}")
         check(kind, used, events, tagged.problems, open_folder)
