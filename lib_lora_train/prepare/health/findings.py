@@ -101,9 +101,7 @@ def finding(
     kind = CODES[code]
     keys = tuple(dict.fromkeys(keys))
     given = {"count": len(keys), **values}
-    return Finding(
-        f"{code}:{mark}" if mark else code, code, kind.severity, keys, given, kind.fixes, best, weight
-    )
+    return Finding(f"{code}:{mark}" if mark else code, code, kind.severity, keys, given, kind.fixes, best, weight)
 
 
 @dataclass(frozen=True)
