@@ -69,15 +69,19 @@ class Fixing:
         self._say(
             work(bench, [task for _, task in tasks], Steps(check=self.settings), self.events, self.commands, False)
         )
-        for original, task in self._each(tasks):
-            look = bench.look(task.digest, self.settings.check.medium)
-            if look is None or look.error is not None:
-                continue
-            known = bench.recipes(task, state.steps)
-            before = [recipe.crop for recipe in known or ()] or [_all_of(look)]
-            found = crops(np.asarray(open_image(task.path, task.name).image), look, before)
+        found: dict[str, tuple[Crop, ...]] = {}
+        try:
+            for original, task in self._each(tasks):
+                look = bench.look(task.digest, self.settings.check.medium)
+                if look is None or look.error is not None:
+                    continue
+                known = bench.recipes(task, state.steps)
+                before = [recipe.crop for recipe in known or ()] or [_all_of(look)]
+                found[original] = tuple(crops(np.asarray(open_image(task.path, task.name).image), look, before))
+        finally:  # together: of thousands, the file would be written thousands of times; a stop keeps what was done
             with changed_state(self.project) as changed:
-                changed.set_hand(original, crops=tuple(found))
+                for original, cut in found.items():
+                    changed.set_hand(original, crops=cut)
 
     def _around(self, pixels: np.ndarray, look: Look, before: list[Crop]) -> list[Crop]:
         """Around the persons, or where there is most to see."""

@@ -230,10 +230,12 @@ def reset_mask(context: Context, source_id: str) -> None:
 
 def sizes_of(context: Context, entry: Entry) -> list[tuple[int, int]]:
     """(width, height) of the pictures that an original will have in the data set; none for one that cannot be read."""
-    try:
-        width, height = read_size(entry.source.path, entry.source.name)
-    except UserError:
-        return []
+    width = height = 0
+    if entry.recipes is None:
+        try:
+            width, height = read_size(entry.source.path, entry.source.name)
+        except UserError:
+            return []
     return [(crop.width, crop.height) for crop in _crops(entry, width, height)]
 
 

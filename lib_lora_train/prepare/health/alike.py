@@ -134,36 +134,30 @@ def _candidates(
     Multi-index hashing (Norouzi and others, 2012): marks that are a few bits apart agree in some whole 16-bit piece. Equal
     pieces are found by sorting, so that the cost grows with the number of pictures and not with its square.
     """
-    count = len(own)
-    pieces, owners = [], []
-    for flipped, every in enumerate((own, mirrored)):
-        for index, (_, bits) in enumerate(every):
-            if len(bits):
-                words = np.ascontiguousarray(bits).view(np.uint16).astype(np.int64)
-                words += np.arange(_WORDS, dtype=np.int64) << 16
-                pieces.append(words.ravel())
-                owners.append(np.full(words.size, index * 2 + flipped, np.int64))
-    if not pieces:
+    count, root = len(own), np.array(group)
+    present = [(bits, index * 2 + flipped) for flipped, every in enumerate((own, mirrored)) for index, (_, bits) in enumerate(every) if len(bits)]  # fmt: skip
+    if not present:
         return []
-    piece, owner = np.concatenate(pieces), np.concatenate(owners)
-    # A picture that has the same piece twice votes once.
-    combined = np.unique(piece * (2 * count) + owner)
-    piece, owner = combined // (2 * count), combined % (2 * count)
-    begins = np.flatnonzero(np.diff(piece, prepend=-1))
-    sizes = np.diff(np.append(begins, len(piece)))
-    kept = np.repeat(sizes <= _CROWD, sizes)
-    piece, owner = piece[kept], owner[kept]
+    words = np.concatenate([np.ascontiguousarray(bits).view(np.uint16) for bits, _ in present])
+    owners = np.concatenate([np.full(len(bits), owner, np.int64) for bits, owner in present])
     votes = []
-    root = np.array(group)
-    for apart in range(1, _CROWD):
-        same = np.flatnonzero(piece[apart:] == piece[:-apart])
-        one, other = owner[same], owner[same + apart]
-        # Both mirrored tells what both as they are tells; a picture and its own mirror image tells nothing.
-        useful = ((one & 1) + (other & 1) <= 1) & (root[one >> 1] != root[other >> 1])
-        one, other = one[useful], other[useful]
-        flipped = (one | other) & 1
-        low, high = np.minimum(one >> 1, other >> 1), np.maximum(one >> 1, other >> 1)
-        votes.append((low * count + high) * 2 + flipped)
+    for word in range(_WORDS):
+        # A picture that has the same piece twice votes once.
+        combined = np.unique(words[:, word] * np.int64(2 * count) + owners)
+        piece, owner = combined // (2 * count), combined % (2 * count)
+        begins = np.flatnonzero(np.diff(piece, prepend=-1))
+        sizes = np.diff(np.append(begins, len(piece)))
+        kept = np.repeat(sizes <= _CROWD, sizes)
+        piece, owner = piece[kept], owner[kept]
+        for apart in range(1, _CROWD):
+            same = np.flatnonzero(piece[apart:] == piece[:-apart])
+            one, other = owner[same], owner[same + apart]
+            # Both mirrored tells what both as they are tells; a picture and its own mirror image tells nothing.
+            useful = ((one & 1) + (other & 1) <= 1) & (root[one >> 1] != root[other >> 1])
+            one, other = one[useful], other[useful]
+            flipped = (one | other) & 1
+            low, high = np.minimum(one >> 1, other >> 1), np.maximum(one >> 1, other >> 1)
+            votes.append((low * count + high) * 2 + flipped)
     pairs, counts = np.unique(np.concatenate(votes), return_counts=True)
     best = np.argsort(-counts, kind="stable")[: _LOOKS * count]
     best = best[counts[best] >= _VOTES]
