@@ -12,7 +12,7 @@ from demo.character import training_set
 from tests.browser.preparing import SETTINGS, card, idle, new_project, opened, path, prepared, pressed_to_the_end
 from tests.helpers.preparing import barred, photo
 from tests.helpers.serving import Rest, Server, png, wait_for
-from tests.helpers.tab import Tab
+from tests.helpers.tab import LONG, Tab
 
 PASS = ["check", "crop", "matte", "tag"]
 HOSTILE = "<img src=x onerror='window.pwned=1'>"
@@ -70,7 +70,7 @@ def test_stopped(served: Server, rest: Rest, open_tab: Callable[..., Tab]) -> No
     expect(tab.action("prepare")).to_be_disabled()
     expect(tab.action("train-now")).to_be_disabled()
     tab.press("stop-prepare")
-    expect(progress).to_be_hidden()
+    expect(progress).to_be_hidden(timeout=LONG)  # what is in progress is ended first
     expect(tab.page.locator(".lora_train_prepare_outcome")).to_contain_text("Stopped.")
     assert idle(rest, project)["last"]["state"] == "stopped"
     assert pictures(rest, project) == before
