@@ -84,16 +84,19 @@ class FolderPass:
             raise UserError("prepare.nothing_usable", self.found.root.name, count=len(self.found.pictures))
 
     def report(self, steps: Steps, captions: Callable[[FolderPicture], str] | None = None) -> Report:
-        """The health report, its keys being paths below the root."""
+        """The health report, its keys being paths below the root. What is cut and rendered is judged as it will be."""
         items = []
         for picture in self.found.pictures:
             task = self.tasks.get(picture.key)
-            look = self.bench.look(task.digest, steps.medium) if task is not None else None
             caption = captions(picture) if captions is not None else own_caption(picture)
-            size = (look.width, look.height) if look is not None else (0, 0)
-            measures = look.measures if look is not None else None
-            error = self._error_of(picture) or (look.error if look is not None else None)
-            items.append(Item(picture.key, picture.name, size, measures, error, caption))
+            recipes = (self.bench.recipes(task, steps) or ()) if task is not None else ()
+            contents = [recipe.content for recipe in recipes] or ([task.digest] if task is not None else [""])
+            for content in contents:
+                look = self.bench.look(content, steps.medium) if content else None
+                size = (look.width, look.height) if look is not None else (0, 0)
+                measures = look.measures if look is not None else None
+                error = self._error_of(picture) or (look.error if look is not None else None)
+                items.append(Item(picture.key, picture.name, size, measures, error, caption))
         return judge(items, HealthWishes(self.settings.check.size, self.kind, self.trigger))
 
     def contents(self, steps: Steps) -> list[tuple[FolderPicture, Recipe]]:

@@ -410,3 +410,42 @@ def test_crops_of_one_original_are_no_duplicates(project: Project, kit: Tools) -
     report = run(project, kit, settings(), ("check", "crop")).report
     assert [finding.code for finding in report.findings if finding.code.startswith("duplicate")] == []
     assert all(len(set(finding.keys)) == len(finding.keys) for finding in report.findings)
+
+
+HOSTILE = (
+    "[]", "null", '{"version": 1}', '{"version": 1, "pictures": {"0.png": 5}}', '{"version": 99}', "\x00", "{" * 5000,
+    '{"version": 1, "pictures": {"0.png": {"original": "../../evil.png", "place": 0, "key": "", "size": 1, "time": 1}}}',
+    '{"version": 1, "settings": {}, "planned": true, "ran": {"crop": 5}, "times": {}, "hands": {}, "applied": 7, "score": "x", "findings": 0}',
+    '{"version": 1, "settings": 3, "planned": 0, "ran": {}, "times": {}, "applied": null, "score": null, "findings": 0,'
+    ' "hands": {"0.png": {"crops": null, "background": "evil", "mask": "../../x", "enlarged": "", "scale": 1, "by": ""}}}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["made.json", "prepare.json", "record.json"])
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_records_change_nothing_outside(project: Project, kit: Tools, name: str, text: str) -> None:
+    run(project, kit, settings(), ("crop",), apply=True)
+    entry = list_undo(project)[0].id
+    place = project.path("history", "prepared", entry) if name == "record.json" else project.folder
+    (place / name).write_text(text, encoding="utf-8")
+    kept = originals(project)
+    outside = sorted(path.name for path in project.root.parent.iterdir())
+    for undo_it in list_undo(project):
+        undo(project, undo_it.id)
+    run(project, kit, settings(), ("crop",), apply=True)
+    assert set(sizes(project).values()) == {(320, 240)}
+    assert {name: digest for name, digest in originals(project).items() if name in kept} == kept
+    assert sorted(path.name for path in project.root.parent.iterdir()) == outside
+
+
+def test_a_record_with_paths_is_refused(project: Project, kit: Tools) -> None:
+    run(project, kit, settings(), ("crop",), apply=True)
+    entry = list_undo(project)[0].id
+    place = project.path("history", "prepared", entry, "record.json")
+    record = json.loads(place.read_text(encoding="utf-8"))
+    for field, value in (("old", "../../../x.png"), ("new", "/etc/x"), ("holder", "../.."), ("old", 5)):
+        bad = {**record, "items": [{**record["items"][0], field: value}]}
+        place.write_text(json.dumps(bad), encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            undo(project, entry)
+        assert caught.value.code == "prepare.no_undo"

@@ -23,6 +23,8 @@ _MARK_BITS = 34  # of 128, between marks that may be the same place
 _SAME_PLACES = 8
 _TOLERANCE = 0.03  # of the longer side, for a place
 _PART_ALIKE = 0.8  # correlation of the shared part
+_EVEN = 0.3  # share of even ground from which on a picture counts as drawn
+_DRAWN_OFF = 0.85  # of the shared part of drawings, at the place where they differ most
 _PART = 0.6  # of the smaller picture, that both show
 
 
@@ -241,7 +243,24 @@ def _overlaps(one: Measures, other: Measures, flipped: bool, scale: float, shift
         return False
     first, second = moved[inside] - moved[inside].mean(), target[inside] - target[inside].mean()
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return lengths > 0 and float((first * second).sum()) / lengths >= _PART_ALIKE
+    if not lengths > 0 or float((first * second).sum()) / lengths < _PART_ALIKE:
+        return False
+    drawn = min(one.light.even, other.light.even) >= _EVEN
+    return not drawn or _farthest_off(moved, target, inside) <= _DRAWN_OFF
+
+
+def _farthest_off(one: np.ndarray, other: np.ndarray, inside: np.ndarray) -> float:
+    """How far two thumbnails are apart where they are farthest, over 5 x 5 pixels, in standard deviations.
+
+    Drawings by one hand in one pose agree in outlines and colours of the figure, and so in most of a picture; what tells
+    them apart is one place: another mouth, another background.
+    """
+    import cv2
+
+    normed = [(each - each[inside].mean(0)) / max(float(each[inside].std()), 1.0) for each in (one, other)]
+    off = np.where(inside, np.abs(normed[0] - normed[1]).max(2), 0.0).astype(np.float32)
+    around = cv2.blur(off, (5, 5)) / np.maximum(cv2.blur(inside.astype(np.float32), (5, 5)), 1e-3)
+    return float(around[inside].max())
 
 
 def _softened(picture: np.ndarray, factor: float) -> np.ndarray:

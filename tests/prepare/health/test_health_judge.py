@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demo.originals import originals
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import LANGUAGES
+from lib_lora_train.prepare.borders import content_box
 from lib_lora_train.prepare.health import CODES, FIXES, HealthWishes, Item, Measures, judge
+from lib_lora_train.prepare.health.alike import alike
 from lib_lora_train.prepare.health.light import Light
+from lib_lora_train.prepare.health.measures import measure
 from lib_lora_train.prepare.health.persons import FaceMeasure
 
 GOOD_LIGHT = Light(dark=5, middle=120, bright=245, spread=60, white=0, soft=0, burnt=0, even=0.1)
@@ -260,3 +264,17 @@ def test_leaving_out_a_slight_fault_among_grave_ones_does_not_lower_the_score() 
     wishes = HealthWishes(kind="person")
     assert judge([*good(16), *grave], wishes).score >= judge([*good(16), *grave, *slight], wishes).score
     assert judge([*good(16), *slight], wishes).score > judge([*good(16), *grave, *slight], wishes).score
+
+
+def test_drawings_of_one_hand_are_few_duplicates() -> None:
+    """Sixteen drawings of one character in one pose: another mouth or background makes another picture."""
+    pictures = [np.asarray(image.convert("RGB")) for image in originals()]
+    boxes = [content_box(picture) for picture in pictures]
+    cut = [
+        np.ascontiguousarray(picture[int(box.top) : int(box.bottom), int(box.left) : int(box.right)])
+        for picture, box in zip(pictures, boxes, strict=True)
+    ]
+    pairs = [pair for pair in alike([measure(picture, []) for picture in cut]) if pair.relation == "crop"]
+    assert len(pairs) <= 4
+    part = np.ascontiguousarray(cut[0][20:220, 10:210])
+    assert [pair.relation for pair in alike([measure(cut[0], []), measure(part, [])])] == ["crop"]
