@@ -32,7 +32,7 @@ from lib_lora_train.settings import (
     RunSettings,
     TrainSettings,
 )
-from lib_lora_train.signals import Commands, EventSink, Log, Stage, ignore_events
+from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, ignore_events
 from lib_lora_train.train.output import Output
 from lib_lora_train.train.trainer import TrainResult, train
 from lib_lora_train.vision.store import ModelStore
@@ -140,10 +140,19 @@ def prepare_pictures(out: Path, events: EventSink = ignore_events, commands: Com
     Raises Stopped, and UserError as `prepare_folder`.
     """
     tools = Tools(ModelStore(TAGGER.parent, offline=True), provider="cpu", downloads=False)
+    said: set[str] = set()
+
+    def once(event: Event) -> None:
+        """What there is to say of the tools is said for the first folder alone."""
+        if isinstance(event, Log):
+            if event.code in said:
+                return
+            said.add(event.code)
+        events(event)
 
     def prepare(source: str, target: str, crop: str, **of: str) -> Prepared:
         settings = prepare_settings(crop)
-        return prepare_folder(str(out / source), out / target, tools, settings, events=events, commands=commands, **of)
+        return prepare_folder(str(out / source), out / target, tools, settings, events=once, commands=commands, **of)
 
     prepared = prepare("originals", "dataset", "size", trigger=TRIGGER)
     if prepared.report is not None:
