@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from safetensors import SafetensorError
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped, ignore_events
@@ -25,8 +24,6 @@ REPOSITORIES = ("florence-community/Florence-2-base", "florence-community/Floren
 FOLDER = "florence-2"  # in the models folder, for files brought by hand
 TASK = "<DETAILED_CAPTION>"
 MAX_NEW_TOKENS = 200
-# What reading a model's files and computing with it raises.
-_FAILURES = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -150,6 +147,13 @@ def _tried(folder: Path) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         raise
-    except _FAILURES as error:
+    except _failures() as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError("tagging.florence_failed", folder.name, reason=reason) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What reading a model's files and computing with it raises."""
+    from safetensors import SafetensorError
+
+    return (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ImportError, SafetensorError)
