@@ -92,6 +92,8 @@ class Passing:
                 self._say([error])
         if not tasks:
             raise UserError("prepare.no_pictures", "pictures")
+        if list(steps) == ["tag"] and set(state.ran) <= {"check", "tag"} and not state.hands:
+            return  # nothing is cut: taggers open the originals themselves
         only_check = list(steps) == ["check"] and set(state.ran) == {"check"} and not state.hands
         wanted = Steps(check=state.ran.get("check")) if only_check else state.steps
         self._say(work(bench, tasks, wanted, self.events, self.commands, rendering=not only_check))

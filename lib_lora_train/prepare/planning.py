@@ -11,6 +11,7 @@ from lib_lora_train.prepare.tables import PrepareSettings
 from lib_lora_train.signals import Log
 
 _OF_A_FIGURE = ("person", "character")
+_PHOTOGRAPHED = ("person", "object")  # mostly; characters, styles and concepts are both
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def plan_preparation(
     settings, reasons = copy.deepcopy(base) if base is not None else PrepareSettings(), []
     settings.check.size = settings.crop.width = settings.crop.height = size
     reasons.append(Log("prepare.plan_size", {"size": size}))
+
+    if kind in _PHOTOGRAPHED:
+        settings.check.medium = "photo"
+        reasons.append(Log("prepare.plan_photos"))
 
     settings.crop.crop, settings.crop.trim = "aspect", True
     reasons.append(Log("prepare.plan_aspect"))

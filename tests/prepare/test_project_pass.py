@@ -449,3 +449,11 @@ def test_a_record_with_paths_is_refused(project: Project, kit: Tools) -> None:
         with pytest.raises(UserError) as caught:
             undo(project, entry)
         assert caught.value.code == "prepare.no_undo"
+
+
+def test_tags_alone_need_no_look_at_the_originals(project: Project, kit: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_lora_train.prepare import one_pass
+
+    monkeypatch.setattr(one_pass, "work", None)
+    run(project, kit, settings(tag={"taggers": ["demo-tagger"]}), ("tag",), apply=False)
+    assert changes(project, kit)["captions"] == 3
