@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lib_lora_train.access import Exposure, Visitor
+from lib_lora_train.access import Visitor
 from lib_lora_train.messages import DEFAULT_LANGUAGE
 from lib_lora_train.prepare.captioners import captioners, label
-from lib_lora_train.prepare.tools import Tools
 from lib_lora_train.vision.store import ModelStatus
 
 if TYPE_CHECKING:
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 _HAAR = "Haar"
 
 
-def shown_tools(tools: Tools, exposure: Exposure, language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
+def shown_tools(workshop: Workshop, language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
     """Part of the overview."""
-    store = tools.store
+    tools, store = workshop.tools, workshop.store
     faces = [status.model.label for status in store.known("face") if status.state == "ready"]
     own = [{"name": name, "label": name, "state": "ready", "megabytes": 0, "licence": "", "commercial": True} for name in store.user_folders()]  # fmt: skip
     return {
@@ -32,7 +31,7 @@ def shown_tools(tools: Tools, exposure: Exposure, language: str = DEFAULT_LANGUA
         "taggers": [*map(_short, store.known("tagger")), *own],
         "mattes": [_short(status) for status in store.known("matte")],
         "may_download": tools.may_download,
-        "models_folder": str(store.folder) if exposure.names_folders else "",
+        "models_folder": workshop.models_folder,
     }
 
 
@@ -47,7 +46,7 @@ def shown_models(workshop: Workshop, visitor: Visitor) -> dict[str, Any]:
         models.append({**values, "job": workshop.download(status.model.name, visitor)})
     return {
         "offline": not tools.may_download,
-        "folder": str(tools.store.folder) if exposure.names_folders else "",
+        "folder": workshop.models_folder,
         "models": models,
     }
 

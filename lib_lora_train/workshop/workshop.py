@@ -38,8 +38,9 @@ class Workshop:
     def __init__(self, host: Host, exposure: Exposure, busy: Callable[[Project], None], limits: Limits) -> None:
         self.host = host
         self.exposure = exposure
-        shown = str(host.paths.models) if exposure.names_folders else host.paths.models.name
-        self.store = ModelStore(host.paths.models, extra=host.model_files(), shown=shown)
+        shown = Path(*host.paths.models.parts[-2:])  # enough to find it by, and no path of the server
+        self.store = ModelStore(host.paths.models, extra=host.model_files(), shown=str(shown))
+        self.models_folder = shown.as_posix() if exposure.names_folders else ""
         self.tools = Tools(self.store, host, downloads=not exposure.has_quotas)
         self.line = Line(exposure)
         self.contexts = Contexts(self.tools)
@@ -69,7 +70,7 @@ class Workshop:
             "undo": {"id": undos[0].id, "time": undos[0].time, "title": _title(undos[0].counts, language)}
             if undos
             else None,
-            "tools": shown_tools(self.tools, self.exposure, language),
+            "tools": shown_tools(self, language),
         }
 
     def settings(self, project: Project) -> PrepareSettings:

@@ -334,13 +334,19 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
     try:
         run = server.start(project, LONG, headers=anna)
         [picture, *_] = server.data("GET", f"/projects/{project}/pictures", headers=anna)["pictures"]
-        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x"}  # fmt: skip
+        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x", "source_id": "x"}  # fmt: skip
         bodies = {
             "caption": {"text": "x", "version": picture["version"]},
             "move": {"pictures": [picture["id"]], "concept": picture["concept"]},
             "delete": {"pictures": [picture["id"]]},
             "restore": {"trash_id": "x"},
             "concepts": {"name": "x"},
+            "settings": {"settings": {}},
+            "start": {"steps": ["check"]},
+            "undo": {"id": "x"},
+            "fix": {"finding": "x", "fix": "trim"},
+            "crops": {"crops": []},
+            "all": {"source": "x"},
         }
         tried = 0
         for route in server.app.openapi()["paths"].items():
@@ -351,11 +357,13 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
                 options = {"json": bodies.get(path.rpartition("/")[2], {})}
                 if path.endswith("/files"):
                     options = {"content": b"x", "params": {"name": "x.png"}}
-                headers = {**ben, **(PNG if path.endswith("/files") else {})}
+                if (method, path[-6:]) == ("put", "/matte"):
+                    options = {"content": b"x"}
+                headers = {**ben, **(PNG if "content" in options else {})}
                 answer = server.call(method.upper(), path.format(**known), headers, **options)
                 assert (answer.status_code, error_code(answer)) == (404, "project.unknown"), (method, path)
                 tried += 1
-        assert tried == 29
+        assert tried == 52
         assert server.data("GET", "/projects", headers=ben) == {"projects": [], "problems": [], "trash": []}
         assert server.data("GET", "/jobs", headers=ben) == {"jobs": []}
         assert server.call("GET", f"/jobs/{run['job']}", ben).status_code == 404
