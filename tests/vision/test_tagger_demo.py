@@ -49,6 +49,6 @@ def test_captions(tmp_path: Path) -> None:
     )
     assert looked.new == 20
     chooser = TagChooser(TagSettings())
-    seen = GuessStore(tmp_path).several(store.key_of("demo"), map(str, range(20)))
+    seen = map(GuessStore(tmp_path).reader(store.key_of("demo")), map(str, range(20)))
     found = [set(chooser.choose([each])) for each in seen if each is not None]
     assert f1(found, wanted) > 0.9
