@@ -56,9 +56,10 @@ def test_the_folder_holds_what_was_promised(demo):
 
 def test_the_pictures_went_through_check_crop_and_tag(demo):
     out, report, _ = demo
-    assert report["health"]["score"] > 0
-    bars = next(each for each in report["health"]["findings"] if each["code"] == "borders")
-    assert len(bars["keys"]) == 16
+    assert report["health"]["score"] > 0 and report["health"]["findings"]
+    assert "borders" not in {each["code"] for each in report["health"]["findings"]}  # cut off, as is the next
+    with Image.open(next((out / "originals").glob("*/*.png"))) as original:
+        assert min(original.size) > 128 and original.convert("RGB").getpixel((0, 0)) == (0, 0, 0)
     captions = {}
     for path in sorted((out / "dataset").glob("*/*.png")):
         with Image.open(path) as picture:

@@ -294,6 +294,7 @@ def test_the_disk_runs_full_while_writing(tmp_path, hub):
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), hub.endpoint],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     assert done.stdout.startswith("models.disk") and str(tmp_path / "small") in done.stdout
     assert names(tmp_path) == []

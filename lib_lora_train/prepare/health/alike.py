@@ -145,7 +145,7 @@ def _candidates(
     votes = []
     for word in range(_WORDS):
         # A picture that has the same piece twice votes once.
-        combined = np.unique(words[:, word] * np.int64(2 * count) + owners)
+        combined = np.unique(words[:, word].astype(np.int64) * (2 * count) + owners)
         piece, owner = combined // (2 * count), combined % (2 * count)
         begins = np.flatnonzero(np.diff(piece, prepend=-1))
         sizes = np.diff(np.append(begins, len(piece)))

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageDraw
 
@@ -52,6 +53,8 @@ def photograph() -> np.ndarray:
 
 @pytest.mark.parametrize("fault", CHOSEN)
 def test_faults_are_found(fault: str, clean: list[benchmark.Sample], originals: list[Item]) -> None:
+    if fault == "watermark" and int(PIL.__version__.split(".")[0]) < 10:
+        pytest.skip("this Pillow has no font of a chosen size")
     wishes = HealthWishes(size=benchmark.SIZE, kind="style")
     samples = [
         sample for piece in clean for sample in benchmark.faulty(piece, [fault]) if sample.strength in CHOSEN[fault]
