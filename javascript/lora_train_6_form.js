@@ -10,6 +10,8 @@
         loadProjects,
     } = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
+    const OPEN_WAIT = 2000; // ms in which a form is filled, unless the server is very busy
+    const OPEN_TRIES = 10;
     const DRAFT_LEAD = 300; // ms by which a draft goes ahead of the next project
     const MOST_CHARACTERS = 1_000_000; // of a settings file
     const EXPORT_WAIT = 3000; // ms in which gradio has to answer
@@ -31,6 +33,14 @@
         }
         if (!await type("lora_train_project_id", project.id)) return;
         press("lora_train_project_button");
+        // A press while gradio still works on the last one may come to nothing: then it is pressed again.
+        for (let tries = 0; tries < OPEN_TRIES; tries++) {
+            await pause(OPEN_WAIT);
+            const opened = box("lora_train_opened");
+            if (!opened || opened.value === project.id) return;
+            if (!state.project || state.project.id !== project.id) return;
+            press("lora_train_project_button");
+        }
     }
 
     function saveDraft() {
