@@ -1,0 +1,1 @@
+"""Captions: the sheet of a place, filters, edits, what to bind, vocabulary and translations. Imports no torch."""
