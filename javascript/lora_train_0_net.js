@@ -27,6 +27,8 @@
             this.remedy = problem.remedy || "";
             /** @type {?{text: string, version: string}} what a caption became meanwhile */
             this.theirs = (body && body.theirs) || null;
+            /** @type {?{position: number, length: number}} where in a text that was sent the fault is */
+            this.mark = (body && body.mark) || null;
         }
     }
 

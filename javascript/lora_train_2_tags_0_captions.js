@@ -1,0 +1,179 @@
+/**
+ * The pictures of the tag editor as the server has them, by id: asked for in batches when they come into sight, and
+ * kept. What is changed here shows at once and is saved in the order in which it was done.
+ */
+(() => {
+    "use strict";
+
+    const {api, emit, report} = loraTrain;
+    const AT_ONCE = 200; // the most that one request may ask for
+    const KEPT = 2000; // pictures; of more, those read longest ago are forgotten
+    const GATHER = 15; // ms in which what is asked for becomes one request
+
+    /**
+     * @typedef {{id: string, name: string, concept: string, width: number, height: number, stamp: string, text: string,
+     *   version: string, tags: string[], translations: string[], prose: boolean, tokens: number, cut: number,
+     *   cut_at: number, problem: ?Problem}} TagPicture `tokens`, `cut` (the first tag beyond the limit) and `cut_at`
+     *   (a place in the text) are -1 where nobody knows or nothing is cut
+     * @typedef {{tags: string[]}|{text: string}} CaptionChange
+     */
+
+    class TagPictures {
+        /** @param {TagModel} model */
+        constructor(model) {
+            this.model = model;
+            /** @type {Map<string, TagPicture>} */
+            this.known = new Map();
+            /** @type {Set<string>} known, but something changed since: read again when looked at */
+            this.old = new Set();
+            /** @type {Set<string>} to be asked for next */
+            this.wanted = new Set();
+            /** @type {Map<string, Promise>} asked for */
+            this.asked = new Map();
+            /** @type {Map<string, number>} changes of a picture that are still to be saved */
+            this.unsaved = new Map();
+            /** @type {?{picture: TagPicture, mine: string, theirs: {text: string, version: string}}} */
+            this.conflict = null;
+        }
+
+        /** The picture as far as it is known; otherwise null, and "tags-picture" tells when it has come. */
+        get(id) {
+            if (!this.known.has(id) || this.old.has(id)) this.read(id).catch(report);
+            return this.known.get(id) || null;
+        }
+
+        /** Reads a picture that is not known, or not as it is now. @returns {Promise<?TagPicture>} */
+        async read(id) {
+            if (!this.asked.has(id)) {
+                this.wanted.add(id);
+                this.gathering = this.gathering || this.gather();
+                this.asked.set(id, this.gathering);
+            }
+            await this.asked.get(id);
+            return this.known.get(id) || null;
+        }
+
+        async gather() {
+            await loraTrain.pause(GATHER);
+            this.gathering = null;
+            const ids = [...this.wanted];
+            this.wanted.clear();
+            const {path, project} = this.model;
+            try {
+                for (let from = 0; from < ids.length; from += AT_ONCE) {
+                    const some = ids.slice(from, from + AT_ONCE);
+                    for (const id of some) this.old.delete(id); // what changes from now on makes it old again
+                    const {pictures} = await api.post([...path, "pictures"], {pictures: some});
+                    if (project !== this.model.project) return;
+                    for (const picture of pictures) this.take(picture);
+                }
+            } finally {
+                for (const id of ids) this.asked.delete(id);
+            }
+        }
+
+        /** Takes over what the server said, unless it was changed here since. */
+        take(picture) {
+            if (this.unsaved.has(picture.id)) return;
+            const before = this.known.get(picture.id);
+            this.known.delete(picture.id); // to the end of the line
+            this.known.set(picture.id, picture);
+            for (const id of this.known.keys()) {
+                if (this.known.size <= KEPT) break;
+                if (!this.unsaved.has(id)) this.known.delete(id);
+            }
+            if (JSON.stringify(before) !== JSON.stringify(picture)) emit("tags-picture", picture.id);
+        }
+
+        /** Something changed on the server: what is known shows until it was read again. */
+        age() {
+            for (const id of this.known.keys()) this.old.add(id);
+        }
+
+        forget() {
+            for (const map of [this.known, this.old, this.wanted, this.asked, this.unsaved]) map.clear();
+            this.conflict = null;
+        }
+
+        /**
+         * Saves a caption, after everything that was done before. It shows at once.
+         * @param {string} id
+         * @param {CaptionChange} change
+         * @returns {Promise<boolean>} false when it was not saved, as somebody else changed it meanwhile
+         */
+        save(id, change) {
+            const picture = this.known.get(id);
+            if (!picture || this.conflict && this.conflict.picture.id === id) return Promise.resolve(false);
+            this.unsaved.set(id, (this.unsaved.get(id) || 0) + 1);
+            this.known.set(id, changed(picture, change));
+            emit("tags-picture", id);
+            const {project} = this.model;
+            return this.model.inTurn(() => project === this.model.project && this.put(id, change));
+        }
+
+        async put(id, change) {
+            const left = this.unsaved.get(id);
+            if (!left) return false; // one before it was refused, and this one was made on top of that
+            const {version} = this.known.get(id);
+            const {path, project} = this.model;
+            try {
+                const {picture, overview} = await api.put([...path, "caption"], {picture: id, version, ...change});
+                if (project !== this.model.project) return true;
+                this.saved(id, left, picture);
+                this.model.take(overview);
+                return true;
+            } catch (error) {
+                this.refused(id, change, error);
+                if (error.status === 409 && error.theirs) return false;
+                throw error;
+            }
+        }
+
+        saved(id, left, picture) {
+            if (left > 1) {
+                this.unsaved.set(id, left - 1);
+                this.known.set(id, {...this.known.get(id), version: picture.version});
+                return;
+            }
+            this.unsaved.delete(id);
+            this.old.delete(id);
+            this.take(picture);
+        }
+
+        /** What is on the disk shows again; what somebody else wrote is never overwritten unasked. */
+        refused(id, change, error) {
+            const picture = this.known.get(id);
+            this.unsaved.delete(id);
+            this.old.add(id);
+            if (error.status === 409 && error.theirs) {
+                const mine = "text" in change ? change.text : change.tags.join(", ");
+                this.conflict = {picture, mine, theirs: error.theirs};
+                emit("tags-conflict", this.conflict);
+            }
+            this.get(id);
+        }
+
+        /** Of the two captions the one stays that the person chose. */
+        async settle(keepMine) {
+            const {picture, mine, theirs} = this.conflict;
+            this.conflict = null;
+            emit("tags-conflict", null);
+            this.known.set(picture.id, {...picture, ...theirs});
+            this.old.add(picture.id);
+            if (keepMine) await this.save(picture.id, {text: mine});
+            else await this.read(picture.id);
+        }
+    }
+
+    /** The picture as it will be; what only the server can say is left as it was. */
+    function changed(picture, change) {
+        if (!("tags" in change)) return {...picture, ...change};
+        const words = new Map(picture.tags.map((tag, place) => [tag, picture.translations[place] || ""]));
+        return {
+            ...picture, tags: change.tags, text: change.tags.join(", "),
+            translations: change.tags.map((tag) => words.get(tag) || ""),
+        };
+    }
+
+    Object.assign(loraTrain, {TagPictures});
+})();
