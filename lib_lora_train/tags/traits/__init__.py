@@ -1,0 +1,1 @@
+"""What to bind: which tags are traits of the subject, by a table of rules that users can extend."""

@@ -1,0 +1,94 @@
+"""The table of rules: to which category a tag belongs, and where it stands in a sorted caption."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora_train.tags.traits.patterns import expression, is_exact, plain, weight
+from lib_lora_train.tags.traits.table import CategoryEntry, RuleTable, read_table
+
+#: The order of the tutorials: who, what they do, what they look like, how it is seen, in which light, the rest.
+GROUPS = ("subject", "action", "feature", "view", "light", "other")
+_SHIPPED = Path(__file__).with_name("rules.toml")
+
+
+@dataclass(frozen=True)
+class Category:
+    """What a tag is about. `name` as in the table, "" for a tag that no rule knows; `group` one of GROUPS.
+
+    `order` counts the table's categories, group by group: tags sorted by it stand with their like.
+    """
+
+    name: str
+    group: str
+    order: int
+    entry: CategoryEntry = field(repr=False, compare=False)
+
+    @property
+    def known(self) -> bool:
+        return self.name != ""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """`rank`: of two rules that fit, the greater one decides."""
+
+    rank: tuple[bool, int, int]
+    regex: re.Pattern[str]
+    category: Category
+
+
+class Rules:
+    """The rules in force. Tags are recognised with underscores, capitals, weights and backslashes too."""
+
+    def __init__(self, *tables: RuleTable) -> None:
+        """Later tables (the user's) override earlier ones."""
+        merged = RuleTable.merged(tables)
+        entries = sorted(merged.categories.items(), key=lambda pair: GROUPS.index(pair[1].group))
+        self.categories = {
+            name: Category(name, entry.group, order, entry) for order, (name, entry) in enumerate(entries)
+        }
+        self._none = Category("", "other", len(entries), CategoryEntry())
+        self._exact: dict[str, Category] = {}
+        rules: list[_Rule] = []
+        for place, table in enumerate(tables):
+            for name, entry in table.categories.items():
+                for number, pattern in enumerate(entry.tags):
+                    category = self.categories[name]
+                    if is_exact(pattern):
+                        self._exact[plain(pattern)] = category
+                    else:
+                        regex = expression(pattern, merged.lists)
+                        rules.append(_Rule((place > 0, weight(pattern), -number), regex, category))
+        self._rules = sorted(rules, key=lambda rule: rule.rank, reverse=True)
+        self._seen: dict[str, Category] = {}  # filled as tags are asked for; the same answer whoever comes first
+
+    def category(self, tag: str) -> Category:
+        """The category of a tag; one without a name for a tag that no rule knows."""
+        found = self._seen.get(tag)
+        if found is None:
+            found = self._seen[tag] = self._find(plain(tag))
+        return found
+
+    def _find(self, tag: str) -> Category:
+        if tag in self._exact:
+            return self._exact[tag]
+        return next((rule.category for rule in self._rules if rule.regex.fullmatch(f" {tag}")), self._none)
+
+    def rank(self, tag: str) -> int:
+        """Where a tag stands in a sorted caption: 0 subject, 1 action, 2 feature, 3 view, 4 light, 5 other."""
+        return GROUPS.index(self.category(tag).group)
+
+
+def load_rules(extra: Path | None = None) -> Rules:
+    """The shipped rules, and those of `extra` (the user's binding.toml) on top of them where that file exists.
+
+    Raises UserError, naming line or field: traits.unreadable, traits.heavy, traits.unknown, traits.value,
+    traits.pattern, traits.list.
+    """
+    tables = [read_table(_SHIPPED)]
+    if extra is not None and extra.is_file():
+        tables.append(read_table(extra, tables[0]))
+    return Rules(*tables)
