@@ -53,13 +53,18 @@ def read_caption(path: Path, where: str = "") -> ReadCaption:
         raise UserError("caption.unreadable", shown, reason=error.strerror or "?") from error
     text, encoding = decode(data, shown)
     notes = [] if encoding == "utf-8" else [Log("caption.encoding_used", {"where": shown, "encoding": encoding})]
-    visible = _INVISIBLE.sub("", _CONTROL.sub("", text))
-    if len(visible) != len(text):
-        notes.append(Log("caption.invisible", {"where": shown, "count": len(text) - len(visible)}))
-    lines = [line.strip() for line in visible.splitlines() if line.strip()]
+    seen = visible(text)
+    if len(seen) != len(text):
+        notes.append(Log("caption.invisible", {"where": shown, "count": len(text) - len(seen)}))
+    lines = [line.strip() for line in seen.splitlines() if line.strip()]
     if len(lines) > 1:
         notes.append(Log("caption.first_line", {"where": shown, "count": len(lines)}, "warning"))
     return ReadCaption(lines[0] if lines else None, notes)
+
+
+def visible(text: str) -> str:
+    """The text without the characters that nobody sees, and without control characters other than line ends."""
+    return _INVISIBLE.sub("", _CONTROL.sub("", text))
 
 
 def decode(data: bytes, where: str) -> tuple[str, str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lib_lora_train.dataset.tag_text import tag_key
 from lib_lora_train.errors import UserError
-from lib_lora_train.prepare.guesses import FLOOR, Guesses, tag_key
+from lib_lora_train.prepare.guesses import FLOOR, Guesses
 from lib_lora_train.prepare.tables import TagSettings
 from lib_lora_train.vision.tags_file import ARTIST, CHARACTER, COPYRIGHT, KAOMOJI, RATING
 

@@ -9,13 +9,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib_lora_train.dataset.tag_text import tag_key
 from lib_lora_train.files import atomic_path, safe_name, write_json
 from lib_lora_train.vision.tagger import MODEL_FILE, TAGS_FILE, tagger_digest
 from lib_lora_train.vision.tags_file import tag_words
@@ -27,12 +28,6 @@ _KEY_BYTES = 16
 _SAVE_SECONDS = 5.0
 # What a damaged file makes json, numpy and zipfile raise.
 _DAMAGES = (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)  # fmt: skip
-
-
-@lru_cache(maxsize=1 << 16)  # the same few thousand tags again and again
-def tag_key(text: str) -> str:
-    """What two spellings of one tag have in common: capitals, underscores and blanks make no difference."""
-    return " ".join(text.replace("_", " ").split()).casefold()
 
 
 @dataclass(frozen=True, eq=False)

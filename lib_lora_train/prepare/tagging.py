@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
+from lib_lora_train.dataset.tag_text import first_line, is_prose, split_tags, tag_key
 from lib_lora_train.prepare.choosing import TagChooser, choose_tags
-from lib_lora_train.prepare.guesses import tag_key
 from lib_lora_train.prepare.tables import TagSettings
 
-__all__ = ["TagChooser", "choose_tags", "is_prose", "merge_caption"]
-
-_MOST_WORDS = 5  # of a tag; longer parts are taken for prose
-_MOST_HAN = 12
-# "dr. stone" and "love live! school idol project" are tags.
-_PROSE = re.compile(rf"(\w{{3,}}\.|[。！？])(\s|,|$)|[\u4e00-\u9fff，、]{{{_MOST_HAN + 1}}}")
+__all__ = ["TagChooser", "choose_tags", "merge_caption"]
 
 
 def merge_caption(
@@ -35,24 +29,19 @@ def merge_caption(
         return existing
     said = " ".join(sentence.split()).rstrip(" ,.。")
     if said and not is_prose(said):
-        tags, said = chooser.adjusted([*_parts(said), *tags]), ""
-    front = _parts(" ".join((chooser.settings.trigger or trigger).split()))
+        tags, said = chooser.adjusted([*split_tags(said), *tags]), ""
+    front = split_tags(" ".join((chooser.settings.trigger or trigger).split()))
     new = [said, *tags] if said else list(tags)
     if mode == "replace":
         return ", ".join([*front, *_fresh(new, front)])
-    before, line, after = _first_line(existing)
+    before, line, after = first_line(existing)
     return before + _added(line, new, front, mode == "append") + after
-
-
-def is_prose(text: str) -> bool:
-    """Whether a caption reads as sentences and not as a list of tags: by long parts, or by a full stop after a word."""
-    return any(len(part.split()) > _MOST_WORDS for part in text.split(",")) or _PROSE.search(text) is not None
 
 
 def _added(line: str, new: Sequence[str], front: Sequence[str], behind: bool) -> str:
     """One line with what is new before or behind what is there, and the trigger word in front of both."""
     rest = _without_front(line.strip().strip(",").strip(), front)
-    there = _parts(rest)
+    there = split_tags(rest)
     if not is_prose(rest):
         fronts = set(map(tag_key, front))
         there = _once(part for part in there if tag_key(part) not in fronts)
@@ -69,7 +58,7 @@ def _fresh(new: Iterable[str], there: Iterable[str]) -> list[str]:
     known = {"", *keys}
     fresh = []
     for part in new:
-        wanted = list(map(tag_key, _parts(part))) if "," in part else [tag_key(part)]
+        wanted = list(map(tag_key, split_tags(part))) if "," in part else [tag_key(part)]
         if len(wanted) == 1:
             stands = wanted[0] in known
         else:
@@ -90,20 +79,6 @@ def _without_front(line: str, front: Sequence[str]) -> str:
             return line
         rest = tail.strip()
     return rest
-
-
-def _first_line(text: str) -> tuple[str, str, str]:
-    """What comes before the first line with text, that line, and what comes after it."""
-    lines = text.splitlines(keepends=True)
-    place = next(number for number, line in enumerate(lines) if line.strip())
-    line = lines[place].strip()
-    start = lines[place].index(line)
-    before, after = lines[place][:start], lines[place][start + len(line) :]
-    return "".join(lines[:place]) + before, line, after + "".join(lines[place + 1 :])
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _once(parts: Iterable[str]) -> list[str]:

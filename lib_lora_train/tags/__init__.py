@@ -1,1 +1,1 @@
-"""Captions: the sheet of a place, filters, edits, what to bind, vocabulary and translations. Imports no torch."""
+"""The tag editor: captions filtered, changed many at a time, and what of them to bind to the trigger word."""

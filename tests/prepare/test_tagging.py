@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_lora_train.dataset.tag_text import is_prose, tag_key
 from lib_lora_train.errors import UserError
 from lib_lora_train.prepare.choosing import mcut
-from lib_lora_train.prepare.guesses import Guesses, Vocabulary, tag_key
+from lib_lora_train.prepare.guesses import Guesses, Vocabulary
 from lib_lora_train.prepare.tables import TagSettings
-from lib_lora_train.prepare.tagging import TagChooser, choose_tags, is_prose, merge_caption
+from lib_lora_train.prepare.tagging import TagChooser, choose_tags, merge_caption
 
 ROWS = [
     ("general", 9), ("sensitive", 9), ("1girl", 0), ("long_hair", 0), ("smile", 0), ("=_=", 0), ("shirt_(white)", 0),
