@@ -42,15 +42,9 @@
             : null;
     }
 
-    class TagComplete {
-        /**
-         * @param {TagModel} model whose tags of its own come first
-         * @param {HTMLInputElement|HTMLTextAreaElement} input of one's own; `element` is it with its list
-         * @param {{take?: function(string): void, several?: boolean}} options `take` is called with the tag that was
-         *   chosen or typed and entered, and the field is emptied; without it the tag is put into the field.
-         *   `several`: the field holds tags with commas between, and the one at the cursor is completed
-         */
-        constructor(model, input, {take = null, several = false} = {}) {
+    /** The completion of one field. */
+    class Completion {
+        constructor(model, input, take, several) {
             this.model = model;
             this.input = input;
             this.take = take;
@@ -60,7 +54,6 @@
             this.active = -1; // of the suggestions
             this.list = make("ul", {class: "lora_train_suggestions", role: "listbox", id: newId(), hidden: true,
                 "aria-label": text("Suggestions"), translate: "no"});
-            this.element = make("span", {class: "lora_train_complete"}, input, this.list);
             this.asking = null;
             this.askSoon = later(WAIT, () => this.ask());
             for (const [name, value] of Object.entries({role: "combobox", autocomplete: "off", spellcheck: "false",
@@ -71,21 +64,21 @@
         }
 
         listen() {
-            const {input, list, element} = this;
+            const {input, list} = this;
+            this.enter = (event) => this.entered(event);
+            this.follow = (event) => { if (event.target !== list) this.place(); };
             input.addEventListener("focus", () => this.hand());
             input.addEventListener("input", (event) => this.typed(event));
             input.addEventListener("compositionend", () => this.askSoon());
             input.addEventListener("blur", () => this.close());
-            // Before the field's own listeners, which shall not hear a key that the list has used ...
-            element.addEventListener("keydown", (event) => this.key(event), true);
-            // ... and after all of them, the other extension's included.
-            element.addEventListener("keydown", (event) => this.enter(event));
+            // Before the field's other listeners, which shall not hear a key that the list has used.
+            input.addEventListener("keydown", (event) => this.key(event), true);
+            input.addEventListener("keydown", this.enter);
             list.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays in the field
             list.addEventListener("click", (event) => {
                 const option = event.target.closest("[role='option']");
-                if (option) this.choose(this.suggestions[Number(option.dataset.place)]);
+                if (option) this.choose(this.suggestions[Number(option.dataset.place)].tag);
             });
-            this.follow = (event) => { if (event.target !== list) this.place(); };
         }
 
         get open() {
@@ -98,6 +91,8 @@
             if (!other) return;
             other(this.input);
             this.other = this.input.classList.contains("autocomplete"); // it is not active everywhere
+            this.input.removeEventListener("keydown", this.enter); // after its listener, not before it
+            this.input.addEventListener("keydown", this.enter);
         }
 
         /** What is looked for now. */
@@ -122,7 +117,7 @@
             const plain = unescaped(input.value);
             if (!this.several && PARTS.test(plain.trim().slice(-1))) {
                 const tag = plain.trim().slice(0, -1).trim();
-                if (this.take) this.choose({tag});
+                if (this.take) this.choose(tag);
                 else input.value = tag;
             } else if (plain !== input.value) {
                 const moved = unescaped(input.value.slice(0, place)).length;
@@ -161,6 +156,7 @@
                 this.close();
                 return;
             }
+            if (this.input.nextSibling !== this.list) this.input.after(this.list);
             this.list.hidden = false;
             this.input.setAttribute("aria-expanded", "true");
             this.mark();
@@ -205,7 +201,7 @@
         }
 
         key(event) {
-            if (event.isComposing || event.target !== this.input || !this.open) return;
+            if (event.isComposing || !this.open) return;
             const {length} = this.suggestions;
             const moves = {
                 ArrowDown: (this.active + 1) % length, ArrowUp: this.active > 0 ? this.active - 1 : length - 1,
@@ -216,24 +212,25 @@
             } else if (event.key === "Escape") {
                 this.close();
             } else if (event.key === "Tab" && !event.shiftKey || event.key === "Enter" && this.active >= 0) {
-                this.choose(this.suggestions[Math.max(0, this.active)]);
+                this.choose(this.suggestions[Math.max(0, this.active)].tag);
             } else {
                 return;
             }
             event.preventDefault();
-            event.stopPropagation();
+            event.stopImmediatePropagation();
         }
 
         /** What was typed is entered as it is. */
-        enter(event) {
+        entered(event) {
             if (event.key !== "Enter" || event.isComposing || event.defaultPrevented || !this.take) return;
-            if (event.target !== this.input || event.ctrlKey || event.metaKey || event.altKey) return;
-            event.preventDefault();
+            if (event.ctrlKey || event.metaKey || event.altKey) return;
             const tag = this.input.value.trim();
-            if (tag) this.choose({tag});
+            if (!tag) return;
+            event.preventDefault();
+            this.choose(tag);
         }
 
-        choose({tag}) {
+        choose(tag) {
             const {input} = this;
             this.close();
             if (this.take) {
@@ -260,6 +257,26 @@
             this.input.removeAttribute("aria-activedescendant");
             window.removeEventListener("scroll", this.follow, true);
             window.removeEventListener("resize", this.follow);
+        }
+    }
+
+    class TagComplete {
+        /** @param {TagModel} model whose route is asked */
+        constructor(model) {
+            this.model = model;
+        }
+
+        /**
+         * Completes what is typed into a field.
+         * @param {HTMLInputElement|HTMLTextAreaElement} input
+         * @param {?function(string): void} take called with the tag that was chosen, or typed and entered, and the
+         *   field is emptied; without it the tag is put into the field
+         * @param {{several?: boolean}} options `several`: the field holds tags with commas between, and the one at the
+         *   cursor is completed
+         * @returns {Completion} `open` is whether suggestions are shown, `close()` puts them away
+         */
+        attach(input, take = null, {several = false} = {}) {
+            return new Completion(this.model, input, take, several);
         }
     }
 
