@@ -74,7 +74,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise UserError("file.write", path.name, reason=_reason(error, path.parent)) from error
     finally:
@@ -145,7 +145,7 @@ def _reason(error: OSError, folder: Path) -> str:
     return words
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the rename itself durable. Windows cannot open a folder and needs no such call."""
     if os.name == "nt":
         return

@@ -59,16 +59,24 @@ def read_file(path: Path, where: str) -> Caption:
         if information.st_size > captions.MAX_CAPTION_BYTES:
             version = f"{information.st_size}-{information.st_mtime_ns}"
             raise UserError("caption.too_large", where, limit=captions.MAX_CAPTION_BYTES // 1024)
-        data = path.read_bytes()
-        version = hashlib.sha256(data).hexdigest()[:16]
-        text = captions.decode(data, where)[0].replace("\x00", "").rstrip("\r\n")
+        return caption_from(path.read_bytes(), where)
     except OSError as error:
         if error.errno in _NO_FILE:
             return Caption()
         return Caption("", "unreadable", UserError("caption.unreadable", where, reason=error.strerror or "?"))
     except UserError as error:
         return Caption("", version, error)
-    return Caption(text, version)
+
+
+def caption_from(data: bytes, where: str) -> Caption:
+    """The caption that a file of these bytes would be."""
+    version = hashlib.sha256(data).hexdigest()[:16]
+    try:
+        if len(data) > captions.MAX_CAPTION_BYTES:
+            raise UserError("caption.too_large", where, limit=captions.MAX_CAPTION_BYTES // 1024)
+        return Caption(captions.decode(data, where)[0].replace("\x00", "").rstrip("\r\n"), version)
+    except UserError as error:
+        return Caption("", version, error)
 
 
 def first_caption(found: Iterable[Caption]) -> Caption:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from lib_lora_train.collection.caption_files import check_caption, read_caption, save_caption
+from pathlib import Path
+
+from lib_lora_train.collection.caption_files import check_caption, read_caption
 from lib_lora_train.collection.entries import PictureInfo, picture_info
+from lib_lora_train.collection.history import History, caption_changes
 from lib_lora_train.collection.layout import Layout
 from lib_lora_train.collection.locking import locked
-from lib_lora_train.collection.names import shown
+from lib_lora_train.collection.names import CAPTION_SUFFIXES, shown, stem_of
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
+from lib_lora_train.signals import Log
 
 
 def write_caption(project: Project, picture_id: str, text: str, version: str) -> PictureInfo:
-    """Saves `text` as the caption of a picture whose caption was of `version` when it was read; "" for none.
+    """Saves `text` as the caption of a picture whose caption was of `version` when it was read; "" for none. It can be
+    undone.
 
     Raises UserError: collection.unknown_picture, collection.caption_long, collection.caption_characters, file.write,
     and "collection.caption_changed" when somebody else saved meanwhile; its `values` then hold "theirs", the text
@@ -24,5 +29,21 @@ def write_caption(project: Project, picture_id: str, text: str, version: str) ->
         current = read_caption(folder.path, name)
         if version != current.version:
             raise UserError("collection.caption_changed", shown(name), theirs=current.text, version=current.version)
-        save_caption(folder.path, name, text)
+        _drop_links(folder.path, name)
+        changes = caption_changes(folder.path, name, text)
+        if changes:
+            history = History.of_project(project)
+            history.append(changes, Log("history.caption"))
+            history.follow()
         return picture_info(folder, name)
+
+
+def _drop_links(folder: Path, picture: str) -> None:
+    """A link in a caption's place is none, and gives way to what is written. Raises UserError("file.write")."""
+    for ending in CAPTION_SUFFIXES:
+        path = folder / (stem_of(picture) + ending)
+        try:
+            if path.is_symlink():
+                path.unlink()
+        except OSError as error:
+            raise UserError("file.write", shown(path.name), reason=error.strerror or "?") from error

@@ -98,7 +98,7 @@ def list_pictures(project: Project, concept_id: str = "") -> list[PictureInfo]:
     UserError("collection.unknown_concept").
     """
     settle(project)
-    layout, index = Layout.read(project), Index(project)
+    layout, index = Layout.read(project), Index.of_project(project)
     folders = [layout.folder(concept_id)] if concept_id else layout.folders
     found = [_listed(folder, name, index) for folder in folders for name in folder.pictures()]
     index.save([folder.key for folder in folders] if concept_id else None)

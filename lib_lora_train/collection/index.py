@@ -26,12 +26,16 @@ _Entry = list  # [length, time, then two values that were read]
 
 
 class Index:
-    """Sizes and captions of one project."""
+    """Sizes and captions of one project, or of another folder; `path` is where they are kept."""
 
-    def __init__(self, project: Project) -> None:
-        self._path = project.path(CACHE, "index.json")
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._old = _load(self._path)
         self._new: dict[str, _Entry] = {}
+
+    @classmethod
+    def of_project(cls, project: Project) -> Index:
+        return cls(project.path(CACHE, "index.json"))
 
     def size(self, path: Path, key: str, where: str, information: os.stat_result) -> tuple[int, int]:
         """(width, height) of an upright picture; its header is read when it has changed. Raises as `read_size`."""
@@ -42,10 +46,13 @@ class Index:
         self._new[key] = entry
         return entry[2], entry[3]
 
-    def caption(self, path: Path, key: str) -> Caption:
-        """A caption file, read when it has changed; what cannot be read is tried again each time."""
+    def caption(self, path: Path, key: str, information: os.stat_result | None = None) -> Caption:
+        """A caption file, read when it has changed; what cannot be read is tried again each time.
+
+        `information` is what `lstat` says of it, for whoever knows.
+        """
         try:
-            information = path.lstat()
+            information = information or path.lstat()
         except OSError:
             return Caption()
         if not stat.S_ISREG(information.st_mode):

@@ -1,144 +1,45 @@
-"""One change of a project's pictures at a time, and moves of several files that happen whole or not at all.
+"""One change of a project's pictures at a time, each upon what the ones before it left.
 
-The lock is the operating system's, so it also holds between processes and ends with one that dies. Before files are
-moved, what goes where is written down; whoever takes the lock next finishes what a killed process began.
+Whoever takes the lock finishes what others began: moves of files (`renames`), then captions that the journal knows and
+the files do not yet hold (`history`).
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
-import os
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
-from lib_lora_train.collection.names import fold
+from lib_lora_train.collection.history import History
+from lib_lora_train.collection.renames import JOURNAL, LOCK, Moves, alone, move_all
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import write_text
 from lib_lora_train.project import Project
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
+__all__ = ["JOURNAL", "LOCK", "Moves", "locked", "move_all", "settle"]
 LOGGER = logging.getLogger("lib_lora_train.collection")
-LOCK, JOURNAL = ".collection.lock", ".collection.moves"
-_PAUSE = 0.02
-
-Moves = Sequence[tuple[Path, Path]]
 
 
 @contextmanager
-def locked(project: Project) -> Iterator[None]:
-    """Holds the pictures of a project for one change; others wait. Not to be nested. Raises UserError("file.write")."""
-    try:
-        handle = (project.folder / LOCK).open("ab")
-    except OSError as error:
-        raise UserError("file.write", project.id, reason=error.strerror or "?") from error
-    with handle:
-        _wait_for(handle, project)
-        _finish_moves(project)
+def locked(project: Project, progress: Callable[[int, int], None] | None = None) -> Iterator[None]:
+    """Holds the pictures of a project for one change; others wait. Not to be nested, also not with History.finish.
+
+    `progress` is told how many of how many captions were brought up to date. Raises UserError("file.write").
+    """
+    with alone(project):
+        _follow(project, progress)
         yield
 
 
 def settle(project: Project) -> None:
-    """Before reading: waits for moves that are under way, and finishes those of a process that died."""
-    if (project.folder / JOURNAL).exists():
+    """Before reading: waits for moves and captions that are under way, and finishes those of a process that died."""
+    if (project.folder / JOURNAL).exists() or not History.of_project(project).settled:
         with locked(project):
             pass
 
 
-def move_all(project: Project, moves: Moves) -> None:
-    """Renames each (from, to) inside the project, or none of them; makes folders as needed, replaces nothing.
-
-    The lock must be held. Raises UserError("file.write").
-    """
-    base, journal = project.path(), project.folder / JOURNAL
-    pairs = [[source.relative_to(base).as_posix(), target.relative_to(base).as_posix()] for source, target in moves]
-    write_text(journal, json.dumps(pairs))
-    done: list[tuple[Path, Path]] = []
+def _follow(project: Project, progress: Callable[[int, int], None] | None) -> None:
+    """Captions that cannot be written now, on a full disk say, stay pending: pictures can still be read and deleted."""
     try:
-        for source, target in moves:
-            _rename(source, target)
-            done.append((source, target))
-    except OSError as error:
-        try:
-            for source, target in reversed(done):
-                target.rename(source)
-            journal.unlink()
-        except OSError as second:  # then the journal stays, and the next change goes on forward
-            LOGGER.warning("project %s: a move was neither done nor undone: %s", project.id, second)
-        raise UserError("file.write", source.name, reason=error.strerror or str(error)) from error
-    _remove(journal)
-
-
-def _rename(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    only_case = source.parent == target.parent and fold(source.name) == fold(target.name)
-    if os.path.lexists(target) and not only_case:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    source.rename(target)
-
-
-def _finish_moves(project: Project) -> None:
-    journal = project.folder / JOURNAL
-    try:
-        pairs = json.loads(journal.read_text(encoding="utf-8"))
-        moves = [(_inside(project, source), _inside(project, target)) for source, target in pairs]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError, UserError) as error:
-        LOGGER.warning("project %s: the list of moves cannot be used: %s", project.id, error)
-        _remove(journal)
-        return
-    for source, target in moves:
-        if os.path.lexists(source) and not os.path.lexists(target):
-            try:
-                _rename(source, target)
-            except OSError as error:
-                LOGGER.warning("project %s: %s stays where it is: %s", project.id, source.name, error)
-    _remove(journal)
-
-
-def _inside(project: Project, relative: str) -> Path:
-    """A path that is checked up to its last part, so that a link is moved and not followed."""
-    *parents, name = relative.split("/")
-    if name in ("", ".", ".."):
-        raise UserError("path.outside", relative)
-    return project.path(*parents) / name
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError("file.write", path.name, reason=error.strerror or "?") from error
-
-
-def _wait_for(handle: BinaryIO, project: Project) -> None:
-    """Closing the file lets go of the lock."""
-    try:
-        if sys.platform == "win32":
-            while not _try_windows(handle):
-                time.sleep(_PAUSE)
-        else:
-            fcntl.flock(handle.fileno(), fcntl.LOCK_EX)
-    except OSError as error:
-        raise UserError("file.write", project.id, reason=error.strerror or "?") from error
-
-
-if sys.platform == "win32":
-
-    def _try_windows(handle: BinaryIO) -> bool:
-        try:
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:  # held by another
-            return False
-        return True
+        History.of_project(project).follow(progress)
+    except UserError as error:
+        LOGGER.warning("project %s: captions wait to be written: %s", project.id, error)
