@@ -1,0 +1,177 @@
+"""Reading the folders of a place: what has not changed since the last time is not read again."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora_train.collection.caption_files import Caption, caption_from, first_caption, read_file
+from lib_lora_train.collection.index import Index
+from lib_lora_train.collection.names import CAPTION_SUFFIXES, identify, is_picture_name, natural, shown, stem_of
+from lib_lora_train.dataset.images import read_size
+from lib_lora_train.errors import UserError
+from lib_lora_train.tags.item import Item
+from lib_lora_train.tags.sheet import UNSURE, Concept, Mark, Shelf, captioned
+from lib_lora_train.tags.token_counts import TokenCounts
+
+# A file that was written this short a time ago may be written again within one tick of the file system's clock.
+_FRESH_NS = 50_000_000
+_BESIDE = Caption()
+
+Overlay = Mapping[str, "bytes | None"]  # what captions are to hold, by path below the base; None: no file
+
+
+@dataclass
+class Reader:
+    """Reads shelves below `base`. `overlay` is what the journal knows and the files do not yet hold.
+
+    `index` knows files from an earlier process. `read` counts the captions that were read or changed.
+    """
+
+    base: Path
+    counts: TokenCounts
+    overlay: Overlay = field(default_factory=dict)
+    index: Index | None = None
+    read: int = 0
+
+    def shelf(self, folder: Path, concept: Concept, known: Shelf | None) -> Shelf:
+        """The pictures of one folder. Raises UserError("dataset.folder")."""
+        files = _files(folder)
+        fresh = time.time_ns() - _FRESH_NS
+        marks: dict[str, Mark] = {
+            name: (facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_mode)
+            if facts.st_mtime_ns < fresh
+            else (facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_mode, fresh)
+            for name, facts in files.items()
+        }
+        lead = f"{concept.key}/" if concept.key else ""
+        waiting = {
+            key[len(lead) :]: data for key, data in self.overlay.items() if key.rpartition("/")[0] == concept.key
+        }
+        if known is not None and (known.concept != concept or known.counter != self.counts.key):
+            known = None
+        if known is not None and not waiting and known.marks == marks:
+            return known
+        return _Pass(self, folder, concept, files, marks, waiting, known).shelf()
+
+
+@dataclass
+class _Pass:
+    """One folder's reading."""
+
+    reader: Reader
+    folder: Path
+    concept: Concept
+    files: Mapping[str, os.stat_result]
+    marks: dict[str, Mark]
+    waiting: Overlay
+    known: Shelf | None
+    old: dict[str, Item] = field(default_factory=dict)
+
+    def shelf(self) -> Shelf:
+        names = [name for name in self.files if is_picture_name(name)]
+        if self.known is not None:
+            self.old = {_last(item.picture): item for item in self.known.items}
+        if self.old.keys() == set(names):
+            names = list(self.old)  # in their order
+        else:
+            names.sort(key=natural)
+        items = tuple([self._item(name) for name in names])
+        for name in self.waiting:
+            self.marks[name] = UNSURE
+        return Shelf(self.concept, self.marks, items, self.reader.counts.key)
+
+    def _item(self, name: str) -> Item:
+        stem = stem_of(name)
+        captions = [stem + ending for ending in CAPTION_SUFFIXES]
+        old = self.old.get(name)
+        if old is not None and self.known is not None:
+            before, now = self.known.marks, self.marks
+            same_captions = all(
+                self._waits_for(old, caption) if caption in self.waiting else before.get(caption) == now.get(caption)
+                for caption in captions
+            )
+            if before.get(name) == now.get(name):
+                return old if same_captions else self._captioned(old, name, captions)
+        return self._captioned(self._picture(name), name, captions)
+
+    def _waits_for(self, old: Item, caption: str) -> bool:
+        """Whether the caption that is to be written is the one that the picture has already."""
+        data = self.waiting[caption]
+        if data is None:
+            return caption not in old.files
+        return old.files[:1] == (caption,) and caption_from(data, old.name).version == old.version
+
+    def _captioned(self, item: Item, name: str, captions: list[str]) -> Item:
+        self.reader.read += 1
+        found = {caption: self._caption(caption) for caption in captions}
+        files = tuple(caption for caption in captions if found[caption].version or found[caption].error)
+        caption = first_caption(found[file] for file in files)
+        counting = next((file for file in files if found[file] is caption), captions[0])
+        problem = item.problem
+        if problem is None or problem.code.startswith("caption."):
+            problem = caption.error
+        key = f"{self.concept.key}/{counting}" if self.concept.key else counting
+        return captioned(item, key, caption, files, problem, self.reader.counts)
+
+    def _caption(self, name: str) -> Caption:
+        if name in self.waiting:
+            data = self.waiting[name]
+            return _BESIDE if data is None else caption_from(data, shown(name))
+        facts = self.files.get(name)
+        if facts is None or not stat.S_ISREG(facts.st_mode):
+            return _BESIDE
+        path, index = self.folder / name, self.reader.index
+        if index is None:
+            return read_file(path, shown(name))
+        return index.caption(path, f"{self.concept.key}/{name}", facts)
+
+    def _picture(self, name: str) -> Item:
+        """Everything but the caption."""
+        facts, where, concept = self.files[name], shown(name), self.concept
+        width = height = 0
+        problem = None
+        path, key = self.folder / name, f"{concept.key}/{name}"
+        try:
+            if stat.S_ISLNK(facts.st_mode):
+                raise UserError("dataset.link", where)
+            index = self.reader.index
+            width, height = index.size(path, key, where, facts) if index else read_size(path, where)
+        except FileNotFoundError:
+            problem = UserError("image.missing", where)
+        except OSError as error:
+            problem = UserError("image.unreadable", where, reason=error.strerror or "?")
+        except UserError as error:
+            problem = error
+        return Item(
+            identify("picture", concept.id, name), "", key.lstrip("/"), where, concept.id, concept.regularization,
+            width, height, facts.st_size, identify(str(facts.st_size), str(facts.st_mtime_ns)), "", "", (), (), False,
+            problem=problem,
+        )  # fmt: skip
+
+
+def _files(folder: Path) -> dict[str, os.stat_result]:
+    """Pictures and captions in a folder by name, and whatever is named like one; hidden ones left out."""
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] != "." and (name.endswith(CAPTION_SUFFIXES) or is_picture_name(name)):
+                    try:
+                        found[name] = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:  # taken away meanwhile
+                        continue
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError("dataset.folder", folder.name, folder=folder.name, reason=error.strerror or "?") from error
+    return found
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
