@@ -1,0 +1,158 @@
+/**
+ * The settings of one kind of edit as a form, made from the server's schema; fields of tags are completed.
+ */
+(() => {
+    "use strict";
+
+    const {text, word, make, write, field, select, newId} = loraTrain;
+    const LONGEST = 4000; // characters of a field
+    const HIDDEN = ["keep"]; // asked elsewhere, tag by tag
+    // Fields of text that hold one tag; lists hold several.
+    const ONE_TAG = ["anchor", "into", "tag"];
+
+    /**
+     * @typedef {{name: string, label: string, help: string, type: string, default: *, minimum: ?number,
+     *   maximum: ?number, choices: string[], unit: string}} EditSetting
+     * @typedef {{kind: string, label: string, help: string, settings: EditSetting[]}} EditKind
+     */
+
+    /** "a, b" and lines as a list. */
+    function toList(words) {
+        return words.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
+    }
+
+    /** The control of one setting. */
+    class EditField {
+        /**
+         * @param {EditSetting} setting
+         * @param {TagComplete} complete
+         * @param {function(): void} changed
+         */
+        constructor(setting, complete, changed) {
+            this.setting = setting;
+            this.type = Array.isArray(setting.default) ? "list" : typeof setting.default;
+            const {name, choices, unit} = setting;
+            const [label, help] = [word(setting.label), word(setting.help)];
+            const given = {class: "lora_train_input", name, "data-field": name};
+            if (this.type === "boolean") this.control = make("input", {...given, type: "checkbox", class: null});
+            else if (choices && choices.length) {
+                this.control = select(choices.map((one) => [one, choiceWords(name, one)]), setting.default, given);
+            } else if (this.type === "number") {
+                this.control = make("input", {...given, type: "number", ...this.bounds()});
+            } else {
+                this.control = make("input", {...given, type: "text", autocomplete: "off", spellcheck: "false",
+                    maxlength: LONGEST, translate: "no"});
+                if (this.type === "list") complete.attach(this.control, null, {several: true});
+                else if (ONE_TAG.includes(name)) complete.attach(this.control);
+            }
+            this.value = setting.default;
+            for (const event of ["input", "change"]) this.control.addEventListener(event, () => this.heard(changed));
+            this.problem = make("span", {class: "lora_train_field_problem", role: "alert", hidden: true, id: newId()});
+            this.element = this.makeElement(unit ? `${label} (${unit})` : label, help);
+            this.element.append(this.problem);
+        }
+
+        makeElement(label, help) {
+            if (this.type !== "boolean") return field(label, this.control, help);
+            this.control.id = newId();
+            return make("div", {class: "lora_train_field"},
+                make("label", {class: "lora_train_check", for: this.control.id}, this.control, make("span", {}, label)),
+                help ? make("span", {class: "lora_train_hint"}, help) : null);
+        }
+
+        bounds() {
+            const {minimum, maximum, type} = this.setting;
+            return {min: minimum, max: maximum, step: type.startsWith("int") ? 1 : "any"};
+        }
+
+        /** A field tells of a change twice, by "input" and by "change". */
+        heard(changed) {
+            const signature = JSON.stringify(this.value);
+            if (signature === this.signature) return;
+            this.signature = signature;
+            changed();
+        }
+
+        get value() {
+            if (this.type === "boolean") return this.control.checked;
+            if (this.type === "number") {
+                const {value} = this.control;
+                return value === "" ? this.setting.default : Number(value);
+            }
+            return this.type === "list" ? toList(this.control.value) : this.control.value;
+        }
+
+        set value(value) {
+            if (this.type === "boolean") this.control.checked = value;
+            else this.control.value = this.type === "list" ? value.join(", ") : String(value);
+            this.signature = JSON.stringify(this.value);
+        }
+
+        /** Says what is wrong with it; "" when nothing is. */
+        blame(words) {
+            write(this.problem, words);
+            this.problem.hidden = words === "";
+            this.control.setAttribute("aria-invalid", words !== "");
+            if (words) this.control.setAttribute("aria-errormessage", this.problem.id);
+            else this.control.removeAttribute("aria-errormessage");
+        }
+    }
+
+    class EditForm {
+        /**
+         * @param {EditKind} kind
+         * @param {TagComplete} complete
+         * @param {function(): void} changed
+         */
+        constructor(kind, complete, changed) {
+            this.kind = kind;
+            const shown = kind.settings.filter(({name}) => !HIDDEN.includes(name));
+            /** @type {EditField[]} */
+            this.fields = shown.map((setting) => new EditField(setting, complete, () => {
+                this.show();
+                changed();
+            }));
+            this.element = make("div", {class: "lora_train_edit_form", data: {kind: kind.kind}},
+                make("p", {class: "lora_train_hint"}, word(kind.help)), ...this.fields.map((one) => one.element));
+            this.show();
+        }
+
+        /** Hides what does not matter with the others as they are. */
+        show() {
+            const {values} = this;
+            for (const one of this.fields) one.element.hidden = !matters(this.kind.kind, one.setting.name, values);
+        }
+
+        get values() {
+            const entries = this.fields.map((one) => [one.setting.name, one.value]);
+            return {kind: this.kind.kind, ...Object.fromEntries(entries)};
+        }
+
+        set values(given) {
+            for (const one of this.fields) if (one.setting.name in given) one.value = given[one.setting.name];
+            this.show();
+        }
+
+        /** Shows a refusal at the field that it names. Whether there is one. */
+        blame(error) {
+            const named = error ? this.fields.find((one) => error.where.split(".").pop() === one.setting.name) : null;
+            for (const one of this.fields) one.blame(one === named ? `${error.sentence} ${error.remedy}`.trim() : "");
+            return Boolean(named);
+        }
+
+        focus() {
+            const first = this.fields.find((one) => !one.element.hidden);
+            if (first) first.control.focus();
+        }
+    }
+
+    function matters() {
+        return true;
+    }
+
+    function choiceWords(name, value) {
+        return value;
+    }
+
+    Object.assign(loraTrain, {EditForm});
+})();

@@ -1,0 +1,106 @@
+/**
+ * The trigger word: checked while it is typed, then put first in every caption, as one step that can be undone.
+ */
+(() => {
+    "use strict";
+
+    const {
+        api, on, attempt, later, text, plural, make, write, button, enable, field, say, loadProjects,
+    } = loraTrain;
+    const WAIT = 200; // ms after the last key
+    const LONGEST = 200; // characters, as a project's
+
+    class TagTrigger {
+        /** @param {TagModel} model */
+        constructor(model) {
+            this.model = model;
+            this.turn = 0;
+            this.input = make("input", {class: "lora_train_input", type: "text", name: "trigger", maxlength: LONGEST,
+                autocomplete: "off", spellcheck: "false", translate: "no",
+                placeholder: text("A word without a meaning, such as hana1")});
+            this.facts = make("p", {class: "lora_train_hint", role: "status", "data-note": "trigger"});
+            this.notes = make("ul", {class: "lora_train_warnings"});
+            this.press = button(text("Put it first everywhere"), {kind: "primary", name: "trigger-apply",
+                run: () => this.apply()});
+            this.element = make("div", {class: "lora_train_trigger"},
+                make("p", {}, text("The word that calls the LoRA in a prompt."), " ",
+                    text("It comes first in every caption, and the training keeps it there.")),
+                field(text("Trigger word"), this.input), this.facts, this.notes,
+                make("div", {class: "lora_train_row"}, this.press));
+            this.checkSoon = later(WAIT, () => attempt(() => this.check()));
+            this.input.addEventListener("input", () => this.typed());
+            this.input.addEventListener("keydown", (event) => {
+                if (event.key !== "Enter" || event.isComposing) return;
+                event.preventDefault();
+                if (!this.press.disabled) this.press.click();
+            });
+            on("tags", () => { if (this.element.isConnected) this.checkSoon(); });
+        }
+
+        get word() {
+            return this.input.value.trim();
+        }
+
+        /** The project's word now. */
+        get current() {
+            const {overview} = this.model;
+            return overview ? overview.trigger.word : "";
+        }
+
+        async opened() {
+            this.input.value = this.current;
+            write(this.facts, "");
+            this.notes.replaceChildren();
+            this.input.focus();
+            this.input.select();
+            await this.check();
+        }
+
+        typed() {
+            this.turn += 1;
+            enable(this.press, false, text("It is being checked."));
+            this.checkSoon();
+        }
+
+        /** Asks what speaks against the word; an answer that a later question has overtaken is not shown. */
+        async check() {
+            const turn = this.turn += 1;
+            const {word, model} = this;
+            const {notes, tokens, missing} = await api.get([...model.path, "trigger"], {word});
+            if (turn !== this.turn || !model.overview) return;
+            const same = word === this.current;
+            this.notes.replaceChildren(...notes.map((one) => make("li", {}, one)));
+            write(this.facts, [
+                word && tokens >= 0 ? plural(tokens, "{count} token", "{count} tokens") : "",
+                word ? this.missingWords(missing) : "",
+            ].filter(Boolean).join(" · "));
+            const idle = same && (missing === 0 || !word);
+            enable(this.press, !idle, word ? text("It is the trigger word already, and first everywhere.")
+                : text("There is none."));
+            write(this.press, word || !this.current ? text("Put it first everywhere") : text("Remove it everywhere"));
+        }
+
+        missingWords(missing) {
+            return missing === 0 ? text("in every caption")
+                : plural(missing, "missing in {count} caption", "missing in {count} captions");
+        }
+
+        async apply() {
+            const {model, word} = this;
+            const before = model.overview.undo ? model.overview.undo.number : 0;
+            await model.act("trigger", {word});
+            await loadProjects(); // whose trigger word it is
+            const {undo} = model.overview;
+            if (!undo || undo.number === before) return;
+            const sentence = word ? text("“{word}” is the trigger word, first in every caption.", {word})
+                : text("There is no trigger word any more.");
+            say({sentence, key: `tags-${undo.number}`, action: {label: text("Undo"), run: async () => {
+                await loraTrain.undoTagStep(model, undo.number);
+                await loadProjects();
+            }}});
+            await this.opened();
+        }
+    }
+
+    Object.assign(loraTrain, {TagTrigger});
+})();
