@@ -112,8 +112,8 @@
                 make("div", {class: "lora_train_row"},
                     button(text("Choose a file"), {name: "import-tags", run: () => this.file.click()}), this.name),
                 make("p", {class: "lora_train_hint"},
-                    text("kohya’s metadata with “caption” or “tags”, or a ZIP of caption files named as the pictures."),
-                    " ", text("You see what changes before it is applied.")), this.file);
+                    text("kohya’s metadata with “caption” or “tags”, or a ZIP of caption files."), " ",
+                    text("Its names are those of the pictures."), " ", text("You see what changes before it is applied.")), this.file);
             this.listenForDrops(drop);
             return make("section", {class: "lora_train_exchange_part", data: {part: "import"}},
                 make("h4", {}, text("Import")), drop, this.problem, this.outcome);
@@ -179,7 +179,8 @@
             const names = unmatched.slice(0, NAMED).map((one) => make("li", {translate: "no"}, one));
             this.unmatched.replaceChildren(...(unmatched.length ? [folded(
                 plural(unmatched.length, "{count} name fits no picture", "{count} names fit no picture"),
-                make("ul", {class: "lora_train_problems"}, ...names, unmatched.length > NAMED ? make("li", {}, "…") : null),
+                make("ul", {class: "lora_train_problems"}, ...names,
+                    unmatched.length > NAMED ? make("li", {}, "…") : null),
             )] : []));
         }
 

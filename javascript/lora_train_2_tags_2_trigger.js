@@ -76,7 +76,7 @@
             ].filter(Boolean).join(" · "));
             const idle = same && (missing === 0 || !word);
             enable(this.press, !idle, word ? text("It is the trigger word already, and first everywhere.")
-                : text("There is none."));
+                : text("There is no trigger word."));
             write(this.press, word || !this.current ? text("Put it first everywhere") : text("Remove it everywhere"));
         }
 
