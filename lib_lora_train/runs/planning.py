@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lib_lora_train.collection.concepts import edit_concept
 from lib_lora_train.collection.entries import PictureInfo, list_concepts, list_pictures
+from lib_lora_train.collection.history import History
 from lib_lora_train.collection.layout import Layout
 from lib_lora_train.errors import UserError
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
@@ -90,6 +91,8 @@ def plan_for(host: Host, project: Project, wishes: Wishes, base: TrainSettings |
             native=facts.native,
             model=own_sizes(facts.family, facts.unet_config, facts.text_config, facts.parameters),
             hints=facts.hints,
+            trigger=project.trigger_word,
+            sentences=History.of_project(project).state().get("form") == "sentences",
         )
     )
     if has_masks(project):

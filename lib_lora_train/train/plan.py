@@ -11,6 +11,7 @@ import math
 import statistics
 from dataclasses import dataclass, field, replace
 
+from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.hints import TrainingHints
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
@@ -49,6 +50,7 @@ _RANK_FACTOR = {"quick": 0.5, "balanced": 1.0, "thorough": 2.0}
 _TEXT_SHARE = {"person": 0.5, "character": 0.5, "object": 0.5, "concept": 0.3, "style": 0.1}
 _BASE_RATE = 1e-4
 _WARMUP_SHARE = 0.05
+_MOST_KEPT = 255  # tags, of the setting
 _ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -59,7 +61,8 @@ class PlanFacts:
     `sizes` are the (width, height) of the pictures in pixels. `loaded_dtype` is fp16, bf16 or fp32 when the model is
     on the device already and trained as it is (the WebUI), so that `free_memory` is what is left beside it; empty
     when the model is still to be loaded. `native` (px) and `model` are the checkpoint's own resolution and sizes where
-    they are not its family's, `hints` what it says about training on it.
+    they are not its family's, `hints` what it says about training on it. `trigger` is the project's trigger word, which
+    captions begin with: one tag, or several with commas between. `sentences`: captions are no lists of tags.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -75,6 +78,8 @@ class PlanFacts:
     native: int = 0
     model: Family | None = None
     hints: TrainingHints = TrainingHints()
+    trigger: str = ""
+    sentences: bool = False
 
     @property
     def medium(self) -> str:
@@ -348,9 +353,11 @@ class _Planner:
         self.because("model.clip_skip", hints.clip_skip or (2 if skips else 1), code, family=self.model.name)
         if hints.sample_cfg is not None:
             self.because("run.sample_cfg", hints.sample_cfg, "plan.sample_cfg_hint")
-        code = "plan.shuffle" if facts.drawn else "plan.no_shuffle"
-        self.because("dataset.shuffle_caption", facts.drawn, code)
-        self.because("dataset.keep_tokens", int(facts.drawn), "plan.keep_trigger" if facts.drawn else "plan.keep_none")
+        shuffles, kept = facts.drawn and not facts.sentences, min(len(split_tags(facts.trigger)), _MOST_KEPT)
+        code = "plan.no_shuffle_sentences" if facts.sentences else "plan.no_shuffle"
+        self.because("dataset.shuffle_caption", shuffles, "plan.shuffle" if shuffles else code)
+        code = ("plan.keep_trigger" if kept else "plan.keep_no_trigger") if shuffles else "plan.keep_none"
+        self.because("dataset.keep_tokens", kept if shuffles else 0, code)
         mirrors = facts.subject == "style"
         self.because("dataset.flip_aug", mirrors, "plan.mirror" if mirrors else "plan.no_mirror")
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_lora_train.collection.entries import list_concepts, list_pictures
+from lib_lora_train.collection.history import History
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import Memory
 from lib_lora_train.project import Project, create_project, edit_project
@@ -17,6 +18,7 @@ from lib_lora_train.runs.planning import apply_repeats, plan_for, sample_prompts
 from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import from_document, validate
+from lib_lora_train.signals import Log
 from lib_lora_train.train.plan import SHARE_OF_FREE_MEMORY, PlanFacts, make_plan
 from lib_lora_train.train.plan_model import own_sizes
 from lib_lora_train.words import word
@@ -68,6 +70,16 @@ def test_the_plan_is_that_of_the_facts(demo_host, sixteen: Project) -> None:
         model=own_sizes("sd1", facts.unet_config, facts.text_config, facts.parameters),
     )  # fmt: skip
     assert plan_for(demo_host, sixteen, wishes).plan == make_plan(given)
+
+
+def test_the_trigger_word_stays_in_front_and_sentences_keep_their_order(demo_host, sixteen: Project) -> None:
+    project = edit_project(sixteen, trigger_word="zuna, 1girl")
+    wishes = Wishes("character", "drawn", "quick", "demo")
+    dataset = plan_for(demo_host, project, wishes).settings.dataset
+    assert (dataset.shuffle_caption, dataset.keep_tokens) == (True, 2)
+    History.of_project(project).append([], Log("history.caption"), {"form": "sentences"})
+    dataset = plan_for(demo_host, project, wishes).settings.dataset
+    assert (dataset.shuffle_caption, dataset.keep_tokens) == (False, 0)
 
 
 def test_what_is_not_planned_is_taken_over(demo_host, sixteen: Project) -> None:

@@ -364,6 +364,27 @@ def test_no_text_is_left_unused():
         assert f'"{code}"' in source or code in made, code
 
 
+@pytest.mark.parametrize(
+    ("drawn", "sentences", "trigger", "kept", "code"),
+    [
+        (True, False, "zuna", 1, "plan.keep_trigger"),
+        (True, False, " zuna , 1girl,, red scarf ", 3, "plan.keep_trigger"),
+        (True, False, "", 0, "plan.keep_no_trigger"),
+        (True, True, "zuna", 0, "plan.keep_none"),
+        (False, False, "zuna, woman", 0, "plan.keep_none"),
+        (True, False, ",".join("abc" for _ in range(300)), 255, "plan.keep_trigger"),
+    ],
+)
+def test_as_many_tags_stay_in_front_as_the_trigger_word_has(drawn, sentences, trigger, kept, code):
+    plan = make_plan(facts(drawn=drawn, trigger=trigger, sentences=sentences))
+    assert plan.changes["dataset.keep_tokens"] == kept
+    assert plan.changes["dataset.shuffle_caption"] is (drawn and not sentences)
+    reasons = {reason.setting: reason.code for reason in plan.reasons}
+    assert reasons["dataset.keep_tokens"] == code
+    wanted = "plan.no_shuffle_sentences" if sentences else "plan.shuffle" if drawn else "plan.no_shuffle"
+    assert reasons["dataset.shuffle_caption"] == wanted
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(SUBJECT_KINDS), st.booleans(), st.integers(1, 300), st.sampled_from(sorted(FAMILIES)),
