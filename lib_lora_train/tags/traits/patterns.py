@@ -53,3 +53,20 @@ def _word(word: str, lists: Mapping[str, Sequence[str]]) -> str:
         else:
             parts.append(r"\S*" if star else re.escape(text))
     return "".join(parts)
+
+
+def last_words(pattern: str, lists: Mapping[str, Sequence[str]]) -> set[str]:
+    """The words that a tag can end with when the pattern fits it; empty: any."""
+    return {entry.rpartition(" ")[2] for entry in _entries(pattern.rpartition(" ")[2], lists)}
+
+
+def first_words(pattern: str, lists: Mapping[str, Sequence[str]]) -> set[str]:
+    """The words that a tag can begin with when the pattern fits it; empty: any."""
+    return {entry.partition(" ")[0] for entry in _entries(pattern.partition(" ")[0], lists)}
+
+
+def _entries(word: str, lists: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a word of a pattern stands for, when that can be listed."""
+    if listed := re.fullmatch(r"\{(\w+)\}", word):
+        return [plain(entry) for entry in lists[listed[1]]]
+    return [] if "*" in word or "{" in word else [word]

@@ -44,20 +44,23 @@ class CategoryEntry:
 
 @dataclass(frozen=True)
 class RuleTable:
-    """`lists` by name, as patterns use them; `categories` by name."""
+    """`lists` by name, as patterns use them; `categories` by name; `least` share by kind of subject, 0 to 1."""
 
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     categories: Mapping[str, CategoryEntry] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def merged(tables: Sequence[RuleTable]) -> RuleTable:
         """One table: of a category in several the last one, of a list all entries."""
         lists: dict[str, tuple[str, ...]] = {}
         categories: dict[str, CategoryEntry] = {}
+        least: dict[str, float] = {}
         for table in tables:
             lists |= {name: (*lists.get(name, ()), *entries) for name, entries in table.lists.items()}
             categories |= table.categories
-        return RuleTable(lists, categories)
+            least |= table.least
+        return RuleTable(lists, categories, least)
 
 
 def read_table(path: Path, base: RuleTable | None = None) -> RuleTable:
@@ -67,11 +70,16 @@ def read_table(path: Path, base: RuleTable | None = None) -> RuleTable:
     """
     document = _document(path)
     where = path.name
-    _check_keys(document, ("version", "lists", "category"), where, "")
+    _check_keys(document, ("version", "lists", "least", "category"), where, "")
     lists = {
         name: _texts(entries, where, f"lists.{name}")
         for name, entries in _tables(document.get("lists", {}), where, "lists").items()
     }
+    least = {
+        kind: _share(share, where, f"least.{kind}")
+        for kind, share in _tables(document.get("least", {}), where, "least").items()
+    }
+    _check_keys(least, SUBJECT_KINDS, where, "least")
     known = {**(base.lists if base else {}), **lists}
     categories = {}
     for name, values in _tables(document.get("category", {}), where, "category").items():
@@ -81,7 +89,7 @@ def read_table(path: Path, base: RuleTable | None = None) -> RuleTable:
         for pattern in entry.tags:
             _check_pattern(pattern, known, where, f"{at}.tags")
         categories[name] = entry
-    return RuleTable(lists, categories)
+    return RuleTable(lists, categories, least)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -106,8 +114,7 @@ def _entry(values: Mapping[str, Any], before: CategoryEntry, where: str, at: str
         if name in ("one", "counted", "fix", "unclear"):
             given[name] = _checked(value, isinstance(value, bool), "true, false", where, at_field)
         elif name == "share":
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-            given[name] = float(_checked(value, fits, "0 … 1", where, at_field))
+            given[name] = _share(value, where, at_field)
         elif name in ("group", "theme"):
             choices = _GROUPS if name == "group" else THEMES
             given[name] = _checked(value, value in choices, ", ".join(choices), where, at_field)
@@ -117,6 +124,11 @@ def _entry(values: Mapping[str, Any], before: CategoryEntry, where: str, at: str
                 for kind in given[name]:
                     _checked(kind, kind in SUBJECT_KINDS, ", ".join(SUBJECT_KINDS), where, at_field)
     return replace(before, **given)
+
+
+def _share(value: Any, where: str, at: str) -> float:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return float(_checked(value, fits, "0 … 1", where, at))
 
 
 def _checked(value: Any, fits: bool, wanted: str, where: str, at: str) -> Any:
