@@ -12,6 +12,8 @@ from lib_lora_train.tags.vocabulary import Vocabulary
 
 MOST_TOKENS = 4  # a name of more is remembered less sharply, and takes room that tags need
 _PROMPT_SIGNS = re.compile(r"[()\[\]{}<>:|\\]")  # weights, alternatives and networks in the WebUI's prompts
+_WILDCARDS = re.compile(r"[*?\\]")
+_LETTER = re.compile(r"[^\W_]")  # entries without any are never taken for wildcards
 _OTHER_SCRIPTS = re.compile(r"[^\W\d_a-zA-Z]")
 
 
@@ -49,16 +51,25 @@ def check_trigger(
 
 
 def trigger_edit(old: str, new: str) -> list[dict[str, Any]]:
-    """The edits, as values for `edit_of`, in order: the old word goes, the new one goes where it stood, and comes first
-    everywhere. Either may be blank, or several tags with commas between them."""
-    wanted = list(split_tags(new))
-    gone = list({tag_key(tag): tag for tag in (*split_tags(old), *wanted)}.values())
+    """The edits, as values for `edit_of`, in order: the new word takes the place of the old one, in sentences too, and
+    then comes first everywhere. Either may be blank, or several tags with commas between them."""
+    before, wanted = (list({tag_key(tag): tag for tag in split_tags(word)}.values()) for word in (old, new))
+    known, staying = set(map(tag_key, before)), set(map(tag_key, wanted))
+    gone = [_literal(tag) for tag in before if tag_key(tag) not in staying]
+    fresh = [tag for tag in wanted if tag_key(tag) not in known]
     edits: list[dict[str, Any]] = []
-    if gone:
+    if gone and fresh:
+        edits.append({"kind": "merge", "tags": gone, "into": ", ".join(fresh)})
+    elif gone:
         edits.append({"kind": "remove", "tags": gone})
     if wanted:
-        edits.append({"kind": "add", "tags": wanted, "place": "front"})
+        edits.append({"kind": "add", "tags": wanted, "where": "front", "move": True})
     return edits
+
+
+def _literal(tag: str) -> str:
+    """An entry of an edit that means this tag only, whatever wildcards it looks like."""
+    return _WILDCARDS.sub(r"\\\g<0>", tag) if _LETTER.search(tag) else tag
 
 
 def _clashes(part: str, vocabulary: Vocabulary) -> list[Log]:
