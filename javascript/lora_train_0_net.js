@@ -8,6 +8,7 @@
     const PATH = "lora-train/v1/";
     const TOKEN_HEADER = "X-Lora-Train";
     const TOKEN_WAIT = 20000; // ms in which gradio has to answer with a token
+    const MOST_AT_LAST = 20000; // characters; browsers allow 64 KB
     const PRESS_AGAIN = 3000; // ms; a press before gradio was ready is lost
 
     /** What the server refused, in the words it gave. */
@@ -97,7 +98,7 @@
             try {
                 response = await fetch(address, {
                     method, headers, signal, body: raw ? body : JSON.stringify(body),
-                    credentials: "same-origin", cache: "no-store",
+                    credentials: "same-origin", cache: "no-store", keepalive: isLast(body),
                 });
             } catch (error) {
                 if (error.name === "AbortError" && signal && signal.reason !== "late") throw error;
@@ -141,6 +142,12 @@
             });
             return {done, cancel: () => request.abort()};
         }
+    }
+
+    /** Whether this may be the last that a page says which is being closed: it arrives then, too. */
+    function isLast(body) {
+        return document.hidden && typeof body === "object" && !(body instanceof Blob)
+            && JSON.stringify(body).length < MOST_AT_LAST;
     }
 
     function answer(status, words) {

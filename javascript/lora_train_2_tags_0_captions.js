@@ -30,7 +30,10 @@
             this.wanted = new Set();
             /** @type {Map<string, Promise>} asked for */
             this.asked = new Map();
-            /** @type {Map<string, number>} changes of a picture that are still to be saved */
+            /**
+             * Changes that are still to be saved, with the picture as it was saved last.
+             * @type {Map<string, {left: number, refused: boolean, picture: TagPicture, path: string[]}>}
+             */
             this.unsaved = new Map();
             /** @type {?{picture: TagPicture, mine: string, theirs: {text: string, version: string}}} */
             this.conflict = null;
@@ -99,58 +102,59 @@
          * Saves a caption, after everything that was done before. It shows at once.
          * @param {string} id
          * @param {CaptionChange} change
-         * @returns {Promise<boolean>} false when it was not saved, as somebody else changed it meanwhile
+         * @returns {Promise<boolean>} false when it was not saved, as another program changed it meanwhile
          */
         save(id, change) {
             const picture = this.known.get(id);
             if (!picture || this.conflict && this.conflict.picture.id === id) return Promise.resolve(false);
-            this.unsaved.set(id, (this.unsaved.get(id) || 0) + 1);
+            const unsaved = this.unsaved.get(id) || {left: 0, refused: false, picture, path: this.model.path};
+            unsaved.left += 1;
+            this.unsaved.set(id, unsaved);
             this.known.set(id, changed(picture, change));
             emit("tags-picture", id);
-            const {project} = this.model;
-            return this.model.inTurn(() => project === this.model.project && this.put(id, change));
+            return this.model.inTurn(() => this.put(unsaved, change));
         }
 
-        async put(id, change) {
-            const left = this.unsaved.get(id);
-            if (!left) return false; // one before it was refused, and this one was made on top of that
-            const {version} = this.known.get(id);
-            const {path, project} = this.model;
+        /** Also where another project was opened meanwhile: what was typed into the last one is saved, too. */
+        async put(unsaved, change) {
+            if (unsaved.refused) return false; // this one was made on top of what was refused
+            const {id, version} = unsaved.picture;
+            const here = () => this.unsaved.get(id) === unsaved;
             try {
-                const {picture, overview} = await api.put([...path, "caption"], {picture: id, version, ...change});
-                if (project !== this.model.project) return true;
-                this.saved(id, left, picture);
+                const body = {picture: id, version, ...change};
+                const {picture, overview} = await api.put([...unsaved.path, "caption"], body);
+                unsaved.left -= 1;
+                unsaved.picture = picture;
+                if (!here()) return true;
+                if (unsaved.left === 0) this.settled(picture);
                 this.model.take(overview);
                 return true;
             } catch (error) {
-                this.refused(id, change, error);
-                if (error.status === 409 && error.theirs) return false;
+                unsaved.refused = true;
+                const theirs = error.status === 409 && here() ? error.theirs : null;
+                if (here()) this.takeBack(unsaved.picture, change, theirs);
+                if (theirs) return false;
                 throw error;
             }
         }
 
-        saved(id, left, picture) {
-            if (left > 1) {
-                this.unsaved.set(id, left - 1);
-                this.known.set(id, {...this.known.get(id), version: picture.version});
-                return;
-            }
-            this.unsaved.delete(id);
-            this.old.delete(id);
+        settled(picture) {
+            this.unsaved.delete(picture.id);
+            this.old.delete(picture.id);
             this.take(picture);
         }
 
-        /** What is on the disk shows again; what somebody else wrote is never overwritten unasked. */
-        refused(id, change, error) {
-            const picture = this.known.get(id);
-            this.unsaved.delete(id);
-            this.old.add(id);
-            if (error.status === 409 && error.theirs) {
+        /** Shows what was saved last; what another program wrote is never overwritten unasked. */
+        takeBack(picture, change, theirs) {
+            this.unsaved.delete(picture.id);
+            this.known.set(picture.id, picture);
+            this.old.add(picture.id);
+            if (theirs) {
                 const mine = "text" in change ? change.text : change.tags.join(", ");
-                this.conflict = {picture, mine, theirs: error.theirs};
+                this.conflict = {picture, mine, theirs};
                 emit("tags-conflict", this.conflict);
             }
-            this.get(id);
+            emit("tags-picture", picture.id);
         }
 
         /** Of the two captions the one stays that the person chose. */
@@ -159,9 +163,9 @@
             this.conflict = null;
             emit("tags-conflict", null);
             this.known.set(picture.id, {...picture, ...theirs});
-            this.old.add(picture.id);
             if (keepMine) await this.save(picture.id, {text: mine});
-            else await this.read(picture.id);
+            this.old.add(picture.id);
+            await this.read(picture.id);
         }
     }
 

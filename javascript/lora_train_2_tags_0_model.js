@@ -4,7 +4,7 @@
  * "tags-picture" (the id of a picture that came or changed), "tags-selection" and "tags-conflict".
  *
  * A panel is a class that takes the model and has `element`; the card shows it in a window (`loraTrain.openSheet`) and
- * then calls `opened(given)`, and `closed()` when it was closed, where the panel has them. Completion is asked as
+ * then calls `opened(given)`, and `closed()` when it was closed, where the panel has them. Completion is asked for as
  * `new TagComplete(model).attach(input, (tag) => ...)`.
  */
 (() => {
@@ -59,6 +59,7 @@
         open() {
             const id = state.project ? state.project.id : "";
             if (id === this.project) return;
+            emit("tags-leaving");
             this.project = id;
             this.overview = this.found = null;
             this.selected.clear();

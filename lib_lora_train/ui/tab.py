@@ -13,7 +13,6 @@ from lib_lora_train.ui.parts import Bridge, Parts, hidden_button, hidden_text
 from lib_lora_train.ui.train import build_train
 from lib_lora_train.ui.transfer import Transfer
 
-TAGS = "Tags will be edited here; until then, captions are written in Dataset, in the large view of a picture."
 PREVIEWS = "A run's checkpoints will be compared here; until then, Runs has the samples and the files of each."
 
 
@@ -26,7 +25,7 @@ def build_tab(studio: Studio) -> gr.Blocks:
             with gr.Tab("Dataset", id="dataset", elem_id="lora_train_tab_dataset"):
                 gr.HTML(panel("dataset"))
             with gr.Tab("Tags", id="tags", elem_id="lora_train_tab_tags"):
-                gr.HTML(f'<p class="lora_train_later">{TAGS}</p>')
+                gr.HTML(panel("tags"))
             with gr.Tab("Train", id="train", elem_id="lora_train_tab_train") as train_tab:
                 gr.HTML(panel("live"))
                 train = build_train(studio)
