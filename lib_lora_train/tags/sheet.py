@@ -13,6 +13,7 @@ from lib_lora_train.collection.caption_files import Caption, caption_from
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, stem_of
 from lib_lora_train.dataset.tag_text import first_line, is_prose, split_tags
 from lib_lora_train.errors import UserError
+from lib_lora_train.tags.columns import Columns
 from lib_lora_train.tags.item import UNKNOWN, Item
 from lib_lora_train.tags.token_counts import TokenCounts
 
@@ -91,6 +92,11 @@ class Sheet:
             if found[tag] + count > 1 and not is_prose(tag):
                 found[tag] += count
         return +found
+
+    @cached_property
+    def columns(self) -> Columns:
+        """What filters look at."""
+        return Columns(self.items)
 
     def tags_of(self, indexes: Iterable[int]) -> Counter[str]:
         """As `counts`, of some of the pictures."""
