@@ -44,8 +44,9 @@
 
     /** The completion of one field. */
     class Completion {
-        constructor(model, input, take, several) {
+        constructor(model, input, take, {several = false, when = () => true}) {
             this.model = model;
+            this.when = when;
             this.input = input;
             this.take = take;
             this.several = several;
@@ -130,7 +131,7 @@
         async ask() {
             const {wanted} = this;
             if (this.asking) this.asking.abort();
-            if (!wanted || document.activeElement !== this.input || this.other) {
+            if (!wanted || document.activeElement !== this.input || this.other || !this.when()) {
                 this.close();
                 return;
             }
@@ -271,12 +272,12 @@
          * @param {HTMLInputElement|HTMLTextAreaElement} input
          * @param {?function(string): void} take called with the tag that was chosen, or typed and entered, and the
          *   field is emptied; without it the tag is put into the field
-         * @param {{several?: boolean}} options `several`: the field holds tags with commas between, and the one at the
-         *   cursor is completed
+         * @param {{several?: boolean, when?: function(): boolean}} options `several`: the field holds tags with commas
+         *   between, and the one at the cursor is completed; `when`: whether there is anything to complete now
          * @returns {Completion} `open` is whether suggestions are shown, `close()` puts them away
          */
-        attach(input, take = null, {several = false} = {}) {
-            return new Completion(this.model, input, take, several);
+        attach(input, take = null, options = {}) {
+            return new Completion(this.model, input, take, options);
         }
     }
 

@@ -7,8 +7,9 @@
     const {text, word, make, write, field, select, newId} = loraTrain;
     const LONGEST = 4000; // characters of a field
     const HIDDEN = ["keep"]; // asked elsewhere, tag by tag
-    // Fields of text that hold one tag; lists hold several.
-    const ONE_TAG = ["anchor", "into", "tag"];
+    const ONE_TAG = ["tag", "into", "find"]; // fields of text that hold a tag
+    const SEVERAL_TAGS = ["replace"]; // or several, as lists do
+    const BESIDE = ["before", "after"]; // another tag
 
     /**
      * @typedef {{name: string, label: string, help: string, type: string, default: *, minimum: ?number,
@@ -16,9 +17,54 @@
      * @typedef {{kind: string, label: string, help: string, settings: EditSetting[]}} EditKind
      */
 
+    /** Whether a setting changes anything with the others as they are. */
+    function matters(kind, name, {where, how, to}) {
+        if (name === "tag") return BESIDE.includes(where);
+        if (name === "position") return where === "position";
+        if (name === "within" || name === "ignore_case") return how !== "tag";
+        if (name === "only") return kind !== "affix" || to === "tags";
+        return true;
+    }
+
+    /** What a choice means, in words. */
+    function choiceWords(name, value) {
+        const words = {
+            "where.front": text("At the front"), "where.trigger": text("Behind the trigger word"),
+            "where.back": text("At the end"), "where.before": text("Before a tag"),
+            "where.after": text("After a tag"), "where.position": text("At a position"),
+            "how.tag": text("A whole tag"), "how.text": text("A part of the text"),
+            "how.regex": text("A regular expression"),
+            "within.tags": text("In each tag"), "within.line": text("In the whole caption"),
+            "to.caption": text("Around the whole caption"), "to.tags": text("Around each tag"),
+            "to.lower": text("small letters"), "to.first": text("First letter large"),
+            "to.title": text("First Letter Of Each Word"), "to.upper": text("CAPITALS"),
+            "by.order": text("Subject, action, feature, view, light, other"),
+            "by.frequency": text("How frequent they are"), "by.alphabet": text("The alphabet"),
+            "by.tokens": text("Tokens"), "by.tags": text("Tags"),
+            "write.spaces": text("Spaces"), "write.underscores": text("Underscores"),
+            "write.keep": text("Leave them"),
+        };
+        return words[`${name}.${value}`] || value;
+    }
+
+    /** What is to be known of the choice that holds. The schema's help is of all of them, by their short names. */
+    function choiceHelp(name, value) {
+        return {
+            "how.tag": text("* and ? are wildcards."),
+            "how.regex": text("Its groups are {numbered} or {named} in the new text.",
+                {numbered: "\\1, \\2", named: "\\g<name>"}),
+            "where.trigger": text("First of all where there is none."),
+        }[`${name}.${value}`] || "";
+    }
+
     /** "a, b" and lines as a list. */
     function toList(words) {
         return words.split(/[,，\n]/).map((one) => one.trim()).filter(Boolean);
+    }
+
+    /** The same as wildcards read it: a tag with a * in it, and nothing else. */
+    function literal(tag) {
+        return tag.replace(/[*?\\]/g, "\\$&");
     }
 
     /** The control of one setting. */
@@ -36,19 +82,21 @@
             const given = {class: "lora_train_input", name, "data-field": name};
             if (this.type === "boolean") this.control = make("input", {...given, type: "checkbox", class: null});
             else if (choices && choices.length) {
+                this.chosen = true;
                 this.control = select(choices.map((one) => [one, choiceWords(name, one)]), setting.default, given);
             } else if (this.type === "number") {
                 this.control = make("input", {...given, type: "number", ...this.bounds()});
             } else {
                 this.control = make("input", {...given, type: "text", autocomplete: "off", spellcheck: "false",
                     maxlength: LONGEST, translate: "no"});
-                if (this.type === "list") complete.attach(this.control, null, {several: true});
-                else if (ONE_TAG.includes(name)) complete.attach(this.control);
+                const several = this.type === "list" || SEVERAL_TAGS.includes(name);
+                const when = () => !this.pattern;
+                if (several || ONE_TAG.includes(name)) complete.attach(this.control, null, {several, when});
             }
             this.value = setting.default;
             for (const event of ["input", "change"]) this.control.addEventListener(event, () => this.heard(changed));
             this.problem = make("span", {class: "lora_train_field_problem", role: "alert", hidden: true, id: newId()});
-            this.element = this.makeElement(unit ? `${label} (${unit})` : label, help);
+            this.element = this.makeElement(unit ? `${label} (${unit})` : label, help || " ");
             this.element.append(this.problem);
         }
 
@@ -57,7 +105,14 @@
             this.control.id = newId();
             return make("div", {class: "lora_train_field"},
                 make("label", {class: "lora_train_check", for: this.control.id}, this.control, make("span", {}, label)),
-                help ? make("span", {class: "lora_train_hint"}, help) : null);
+                make("span", {class: "lora_train_hint"}, help));
+        }
+
+        /** What stands below it; of a choice, what is to be known of the one that holds. */
+        help(words) {
+            const note = this.element.querySelector(".lora_train_hint");
+            write(note, words);
+            note.hidden = words === "";
         }
 
         bounds() {
@@ -79,7 +134,9 @@
                 const {value} = this.control;
                 return value === "" ? this.setting.default : Number(value);
             }
-            return this.type === "list" ? toList(this.control.value) : this.control.value;
+            if (this.type !== "list") return this.control.value;
+            const {value} = this.control;
+            return this.pattern && value.trim() ? [value] : toList(value); // commas belong to a pattern
         }
 
         set value(value) {
@@ -110,6 +167,7 @@
             /** @type {EditField[]} */
             this.fields = shown.map((setting) => new EditField(setting, complete, () => {
                 this.show();
+                this.blame(null); // until it was looked at again
                 changed();
             }));
             this.element = make("div", {class: "lora_train_edit_form", data: {kind: kind.kind}},
@@ -120,7 +178,12 @@
         /** Hides what does not matter with the others as they are. */
         show() {
             const {values} = this;
-            for (const one of this.fields) one.element.hidden = !matters(this.kind.kind, one.setting.name, values);
+            for (const one of this.fields) {
+                const {name} = one.setting;
+                one.element.hidden = !matters(this.kind.kind, name, values);
+                one.pattern = values.how === "regex" && (name === "tags" || name === "find");
+                if (one.chosen) one.help(choiceHelp(name, one.value));
+            }
         }
 
         get values() {
@@ -146,13 +209,5 @@
         }
     }
 
-    function matters() {
-        return true;
-    }
-
-    function choiceWords(name, value) {
-        return value;
-    }
-
-    Object.assign(loraTrain, {EditForm});
+    Object.assign(loraTrain, {EditForm, literalTag: literal});
 })();

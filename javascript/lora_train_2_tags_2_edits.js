@@ -7,12 +7,17 @@
 
     const {
         api, on, attempt, later, memory, text, word, plural, number, make, write, button, enable, choice, say,
-        ChangePreview, EditForm,
+        ChangePreview, EditForm, literalTag,
     } = loraTrain;
     const WAIT = 180; // ms after the last key
     const EMPTY = "edits.nothing"; // the form is not filled in yet
     const CHANGED = "editor.changed"; // the captions are not as they were when it was shown
     const ALL = {filter: ""};
+
+    function impliedBy({because, count}) {
+        return make("span", {class: "lora_train_hint lora_train_asked_by"}, plural(count,
+            "said by “{tag}” in {count} caption", "said by “{tag}” in {count} captions", {tag: because}));
+    }
 
     class TagEdits {
         /** @param {TagModel} model */
@@ -27,8 +32,8 @@
             this.scope = "";
             /** @type {?{changes: number, digest: string}} what is shown */
             this.shown = null;
-            /** @type {Map<string, {drop: string, because: string, count: number}>} implied tags, asked about */
-            this.asked = new Map();
+            /** @type {{drop: string, because: string, count: number}[]} implied tags, asked about */
+            this.asked = [];
             /** @type {Set<string>} of them those that stay */
             this.spared = new Set();
             this.kindPlace = make("div", {class: "lora_train_chips", role: "group", "aria-label": text("What to do")});
@@ -91,7 +96,7 @@
         }
 
         forgetAsked() {
-            this.asked.clear();
+            this.asked = [];
             this.spared.clear();
             this.drawAsked();
         }
@@ -141,7 +146,7 @@
         get edit() {
             const {values} = this.form;
             const asks = this.form.kind.settings.some(({name}) => name === "keep");
-            return asks ? {...values, keep: [...this.spared]} : values;
+            return asks ? {...values, keep: [...this.spared].map(literalTag)} : values;
         }
 
         /** Shows what would come of it; saved captions go ahead, so that it is of what is seen. */
@@ -162,7 +167,7 @@
             this.problem.hidden = !error || named || empty;
             if (error) write(this.problem, `${error.sentence || error.message} ${error.remedy || ""}`.trim());
             if (empty) this.preview.clear(text("Say what to do; what would change is shown here."));
-            for (const one of (answer && answer.asked) || []) this.asked.set(one.drop, one);
+            if (answer) this.asked = answer.asked;
             this.drawAsked();
             this.drawApply();
         }
@@ -170,16 +175,16 @@
         /** Tags that others imply: each goes, or stays when its tick is taken away. */
         drawAsked() {
             const held = this.askedPlace.contains(document.activeElement) ? document.activeElement.value : "";
-            this.askedPlace.hidden = this.asked.size === 0;
+            /** @type {Map<string, {drop: string, because: string, count: number}[]>} */
+            const byTag = new Map();
+            for (const one of this.asked) byTag.set(one.drop, [...(byTag.get(one.drop) || []), one]);
+            this.askedPlace.hidden = byTag.size === 0;
             this.askedPlace.replaceChildren(
                 make("legend", {class: "lora_train_label"}, text("Implied by another tag; take out")),
-                ...[...this.asked.values()].map(({drop, because, count}) => make("label", {class: "lora_train_check"},
+                ...[...byTag].map(([drop, pairs]) => make("label", {class: "lora_train_check"},
                     make("input", {type: "checkbox", value: drop, checked: !this.spared.has(drop),
                         on: {change: (event) => this.spare(drop, !event.target.checked)}}),
-                    make("span", {}, make("span", {translate: "no"}, drop), " ",
-                        make("span", {class: "lora_train_hint"},
-                            plural(count, "said by “{tag}” in {count} caption",
-                                "said by “{tag}” in {count} captions", {tag: because}))))));
+                    make("span", {}, make("span", {translate: "no"}, drop), ...pairs.map((pair) => impliedBy(pair))))));
             const again = held && [...this.askedPlace.querySelectorAll("input")].find((one) => one.value === held);
             if (again) again.focus();
         }

@@ -113,7 +113,8 @@
                     button(text("Choose a file"), {name: "import-tags", run: () => this.file.click()}), this.name),
                 make("p", {class: "lora_train_hint"},
                     text("kohya’s metadata with “caption” or “tags”, or a ZIP of caption files."), " ",
-                    text("Its names are those of the pictures."), " ", text("You see what changes before it is applied.")), this.file);
+                    text("Its names are those of the pictures."), " ",
+                    text("You see what changes before it is applied.")), this.file);
             this.listenForDrops(drop);
             return make("section", {class: "lora_train_exchange_part", data: {part: "import"}},
                 make("h4", {}, text("Import")), drop, this.problem, this.outcome);
