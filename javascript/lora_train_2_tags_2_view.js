@@ -183,7 +183,7 @@
             this.cutWords.hidden = cut === "" || this.typed;
             if (this.cutShown === cut) return;
             this.cutShown = cut;
-            this.cutWords.replaceChildren(text("Not trained on: "), make("s", {translate: "no"}, cut));
+            this.cutWords.replaceChildren(text("Not trained on:"), " ", make("s", {translate: "no"}, cut));
         }
 
         /** Both captions; the person says which one stays. */
