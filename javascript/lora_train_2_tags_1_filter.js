@@ -154,7 +154,7 @@
                     ["none:caption", text("without a caption")],
                 ].map(line)),
                 make("ul", {}, ...[
-                    ["tokens:>75", text("too long a caption; also tags:<5, tags:3..8")],
+                    ["tokens:>75", text("too long a caption; also tags:3..8")],
                     ["size:<512", text("a small picture; also width: and height:")],
                     ["name:img_2*", text("by the name of the file; also concept:")],
                     ["tag:hat | tag:cap", text("one or the other; AND, NOT and parentheses too")],

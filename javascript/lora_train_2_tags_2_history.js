@@ -20,7 +20,8 @@
                 "data-action": "history", title: text("All steps, to go back to any of them"),
                 on: {click: () => attempt(() => this.open())},
             });
-            this.element = make("div", {class: "lora_train_row lora_train_history_bar"}, this.undo, this.redo, this.last);
+            this.element = make("div", {class: "lora_train_row lora_train_history_bar"},
+                this.undo, this.redo, this.last);
             this.list = make("div", {class: "lora_train_history"});
             this.more = button(text("Show more"), {kind: "quiet", name: "more-steps", run: () => this.read()});
             this.sitting = button(text("Undo everything of this session"), {
@@ -28,7 +29,8 @@
             });
             this.body = make("div", {class: "lora_train_history_body"},
                 make("div", {class: "lora_train_row"},
-                    make("span", {class: "lora_train_hint"}, text("Nothing is lost: what is undone can be done again.")),
+                    make("span", {class: "lora_train_hint"},
+                        text("Nothing is lost: what is undone can be done again.")),
                     make("span", {class: "lora_train_end"}, this.sitting)),
                 this.list, this.more);
             on("tags", () => this.show());

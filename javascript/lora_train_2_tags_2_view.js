@@ -93,7 +93,7 @@
             try {
                 if (await this.model.save(id, words) && id === this.shownId) this.was = words;
             } finally {
-                if (this.saving === words) this.saving = null; // what was refused stays in the field, and is typed still
+                if (this.saving === words) this.saving = null; // what was refused stays in the field, still typed
                 this.show();
             }
         }
@@ -240,9 +240,10 @@
             this.mark.hidden = !over;
             const said = text("{count} of {limit} tokens", {count: number(tokens), limit: number(limit)});
             const left = !textual && cut >= 0 ? tags.length - cut : 0;
-            write(this.words, !over ? said : left > 0
-                ? `${said} · ${plural(left, "the last tag is not trained on", "the last {count} tags are not trained on")}`
-                : `${said} · ${text("the end is not trained on")}`);
+            const lost = left > 0
+                ? plural(left, "the last tag is not trained on", "the last {count} tags are not trained on")
+                : text("the end is not trained on");
+            write(this.words, over ? `${said} · ${lost}` : said);
         }
     }
 
