@@ -10,11 +10,11 @@ from lib_lora_train.api.gate import Call
 from lib_lora_train.api.policies import Policy, policy
 from lib_lora_train.api.replies import inline_reply, reply
 from lib_lora_train.api.route import current_call
-from lib_lora_train.api.schema import shown_setting
 from lib_lora_train.api.shipped import KINDS, asset
 from lib_lora_train.project import SUBJECT_KINDS
 from lib_lora_train.runs.managed import MANAGED
 from lib_lora_train.settings import TrainSettings, describe
+from lib_lora_train.settings.fields import shown_setting
 from lib_lora_train.settings.tables import SCHEMA_VERSION
 from lib_lora_train.train.plan import CHOICES
 from lib_lora_train.words import page_words

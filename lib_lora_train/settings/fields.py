@@ -84,3 +84,20 @@ def describe(table: type) -> Iterator[Setting]:
     for item in fields(table):
         if is_dataclass(hints[item.name]):
             yield from describe_group(item.name, hints[item.name])
+
+
+def shown_setting(item: Setting) -> dict[str, object]:
+    """A setting as JSON for whoever makes a form of it."""
+    return {
+        "name": item.name,
+        "label": item.label,
+        "help": item.help,
+        "type": "list" if item.is_list else item.type.__name__,
+        "default": item.default,
+        "minimum": item.minimum,
+        "maximum": item.maximum,
+        "choices": list(item.choices),
+        "unit": item.unit,
+        "kohya": item.kohya,
+        "optional": item.optional,
+    }

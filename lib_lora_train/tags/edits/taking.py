@@ -1,0 +1,234 @@
+"""Taking something out of captions, or putting something else in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lib_lora_train.dataset.tag_text import split_tags
+from lib_lora_train.errors import UserError
+from lib_lora_train.settings.fields import setting
+from lib_lora_train.signals import Log
+from lib_lora_train.tags.edits.base import (  # fmt: skip
+    Change,
+    Draft,
+    Edit,
+    EditContext,
+    Tags,
+    check_text,
+    entries_of,
+    listed,
+    shortened,
+)
+from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, is_wild, unweighted, weighted
+from lib_lora_train.tags.edits.phrases import Phrases, Spans, apart, cut, phrase_pattern, swapped
+from lib_lora_train.tags.edits.regexes import check_pattern, found_spans, substituted
+
+HOW = ("tag", "text", "regex")
+Find = Callable[[str], Spans]
+
+
+@dataclass(frozen=True)
+class RemoveEdit(Edit):
+    """Tags are taken out of captions."""
+
+    kind: ClassVar[str] = "remove"
+    label: ClassVar[str] = "Remove"
+    help: ClassVar[str] = "Takes tags out of captions; of sentences, the words themselves."
+
+    tags: list[str] = setting([], "Tags", "What to remove.")
+    how: str = setting("tag", "They are", "tag: whole tags, * and ? are wildcards; text: a part of the tags to remove; regex: regular expressions that are found in them.", choices=HOW)  # fmt: skip
+    ignore_case: bool = setting(True, "Capitals are alike", "For text and regex; for whole tags they always are.")
+
+    def __post_init__(self) -> None:
+        """Raises UserError: edits.nothing, edits.too_many, edits.too_long, edits.characters."""
+        if self.how == "regex":
+            for pattern in self._patterns():
+                check_pattern("tags", pattern)
+        else:
+            entries_of("tags", self.tags)
+
+    def _patterns(self) -> list[str]:
+        """Commas belong to a pattern."""
+        patterns = [entry for entry in self.tags if entry.strip()]
+        if not patterns:
+            raise UserError("edits.nothing", "tags")
+        if len(patterns) > 50:
+            raise UserError("edits.too_many", "tags", most=50)
+        return patterns
+
+    def title(self) -> Log:
+        tags = self._patterns() if self.how == "regex" else entries_of("tags", self.tags)
+        return Log(f"edits.title_remove_{self.how}", {"tags": listed(tags)})
+
+    def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
+        if self.how == "tag":
+            entries = entries_of("tags", self.tags)
+            matches: Callable[[str], bool] = TagMatcher(entries)
+            said = words_in("tags", entries, drafts)
+        elif self.how == "text":
+            parts = entries_of("tags", self.tags)
+            said = _parts_in(parts, self.ignore_case)
+            matches = _once(lambda tag: bool(said(tag)))
+        else:
+            texts = list(dict.fromkeys([*_tags_in(drafts), *_sentences(drafts)]))
+            found = found_spans("tags", self._patterns(), texts, self.ignore_case)
+            matches = found.__contains__
+            said = _looked_up(found)
+
+        def without(tags: Tags) -> Sequence[str]:
+            return [tag for tag in tags if not matches(tag)]
+
+        return Change(tags=without, prose=lambda line: cut(line, said(line)))
+
+
+@dataclass(frozen=True)
+class ReplaceEdit(Edit):
+    """Tags, or parts of captions, get another wording."""
+
+    kind: ClassVar[str] = "replace"
+    label: ClassVar[str] = "Replace"
+    help: ClassVar[str] = "Writes something else for a tag or for a part of the text. A tag that comes out twice is kept once."  # fmt: skip
+
+    find: str = setting("", "Find", "What is there now.")
+    replace: str = setting("", "Replace with", "What to write for it; nothing removes it. Commas make several tags.")
+    how: str = setting("tag", "Find is", "tag: a whole tag, * and ? are wildcards; text: any part of the text; regex: a regular expression, whose groups are \\1, \\2 or \\g<name> in the new text.", choices=HOW)  # fmt: skip
+    within: str = setting("tags", "Look in", "For text and regex: tags: in each tag for itself; line: in the whole caption.", choices=("tags", "line"))  # fmt: skip
+    ignore_case: bool = setting(True, "Capitals are alike", "For text and regex; for whole tags they always are.")
+
+    def __post_init__(self) -> None:
+        """Raises UserError: edits.nothing, edits.comma, edits.too_long, edits.characters."""
+        check_text("replace", self.replace)
+        if self.how == "regex":
+            check_pattern("find", self.find)
+        elif self.how == "tag":
+            if len(entries_of("find", [self.find])) > 1:
+                raise UserError("edits.comma", "find", entry=shortened(self.find))
+        elif not check_text("find", self.find):
+            raise UserError("edits.nothing", "find")
+
+    def title(self) -> Log:
+        values = {"find": shortened(self.find), "replace": shortened(self.replace)}
+        return Log(f"edits.title_replace_{self.how}", values)
+
+    def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
+        if self.how == "tag":
+            return _merging("find", [self.find.strip()], split_tags(self.replace), drafts)
+        by_line = self.within == "line"
+        lines = [draft.line for draft in drafts if draft.prose or by_line]
+        texts = list(dict.fromkeys(lines if by_line else [*_tags_in(drafts), *lines]))
+        if self.how == "regex":
+            made = substituted("find", self.find, self.replace, texts, self.ignore_case)
+        else:
+            pattern = re.compile(re.escape(self.find), re.IGNORECASE if self.ignore_case else 0)
+            made = {text: new for text in texts if (new := pattern.sub(lambda found: self.replace, text)) != text}
+
+        def new_line(line: str) -> str:
+            return made.get(line, line)
+
+        def new_tags(tags: Tags) -> Sequence[str]:
+            if made.keys().isdisjoint(tags):
+                return tags
+            return merged((part, tag in made) for tag in tags for part in split_tags(made.get(tag, tag)))
+
+        return Change(line=new_line, prose=new_line) if by_line else Change(tags=new_tags, prose=new_line)
+
+
+@dataclass(frozen=True)
+class MergeEdit(Edit):
+    """Several words for one thing become one."""
+
+    kind: ClassVar[str] = "merge"
+    label: ClassVar[str] = "Merge"
+    help: ClassVar[str] = "Writes one tag for several that mean the same; a caption that has more than one of them keeps the first place."  # fmt: skip
+
+    tags: list[str] = setting([], "Tags", "Words for the same thing; * and ? are wildcards.")
+    into: str = setting("", "Into", "What to write for each of them.")
+
+    def __post_init__(self) -> None:
+        """Raises UserError: edits.nothing, edits.too_many, edits.too_long, edits.characters."""
+        entries_of("tags", self.tags)
+        entries_of("into", [self.into])
+
+    def title(self) -> Log:
+        values = {"tags": listed(entries_of("tags", self.tags)), "into": shortened(self.into.strip())}
+        return Log("edits.title_merge", values)
+
+    def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
+        return _merging("tags", entries_of("tags", self.tags), entries_of("into", [self.into]), drafts)
+
+
+def _merging(field: str, entries: Sequence[str], new: Tags, drafts: Sequence[Draft]) -> Change:
+    matches, said, words = TagMatcher(entries), words_in(field, entries, drafts), ", ".join(new)
+    alone = new[0] if len(new) == 1 and unweighted(new[0])[1] == 1 else ""
+
+    def with_new(tags: Tags) -> Sequence[str]:
+        if not matches.any(tags):
+            return tags
+        pairs = []
+        for tag in tags:
+            if not matches(tag):
+                pairs.append((tag, False))
+            elif alone:  # keeps the weight of what it stands for
+                pairs.append((weighted(alone, unweighted(tag)[1]), True))
+            else:
+                pairs += [(part, True) for part in new]
+        return merged(pairs)
+
+    return Change(tags=with_new, prose=lambda line: swapped(line, said(line), words))
+
+
+def merged(pairs: Iterable[tuple[str, bool]]) -> list[str]:
+    """Tags, each with whether it is new: of what is the same as a new one the first is kept."""
+    listed_pairs = list(pairs)
+    new = {bare_key(tag) for tag, is_new in listed_pairs if is_new}
+    kept, seen = [], set()
+    for tag, _ in listed_pairs:
+        key = bare_key(tag)
+        if key in new:
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(tag)
+    return kept
+
+
+def words_in(field: str, entries: Sequence[str], drafts: Sequence[Draft]) -> Find:
+    """Where entries are said in the sentences among the drafts."""
+    lines = _sentences(drafts)
+    phrases = Phrases(entries)
+    wild = [entry for entry in entries if is_wild(entry)]
+    if not wild or not lines:
+        return phrases.spans
+    found = found_spans(field, [phrase_pattern(entry) for entry in wild], lines, ignore_case=True)
+    return lambda line: apart([*phrases.spans(line), *found.get(line, [])])
+
+
+def _parts_in(parts: Sequence[str], ignore_case: bool) -> Find:
+    patterns = [re.compile(re.escape(part), re.IGNORECASE if ignore_case else 0) for part in parts]
+    return lambda text: apart(found.span() for pattern in patterns for found in pattern.finditer(text))
+
+
+def _looked_up(found: dict[str, list[tuple[int, int]]]) -> Find:
+    return lambda text: apart(found.get(text, []))
+
+
+def _once(decide: Callable[[str], bool]) -> Callable[[str], bool]:
+    known: dict[str, bool] = {}
+
+    def look_up(tag: str) -> bool:
+        if tag not in known:
+            known[tag] = decide(tag)
+        return known[tag]
+
+    return look_up
+
+
+def _tags_in(drafts: Sequence[Draft]) -> list[str]:
+    return list(dict.fromkeys(tag for draft in drafts if not draft.prose for tag in draft.tags))
+
+
+def _sentences(drafts: Sequence[Draft]) -> list[str]:
+    return list(dict.fromkeys(draft.line for draft in drafts if draft.prose))
