@@ -189,6 +189,9 @@ class _Lines:
         text = self._words if tier == _WORD_TIER else self._text
         at = text.find(piece)
         while at >= 0:
+            if tier == _WORD_TIER and not self._text.startswith(typed, at + 1):  # "a-b" is not "a b"
+                at = text.find(piece, at + 1)
+                continue
             index = bisect_right(self._starts, at + 1) - 1
             yield index
             end = self._starts[index + 1] - 1 if index + 1 < len(self._starts) else len(text)
