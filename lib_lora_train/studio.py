@@ -18,6 +18,7 @@ from lib_lora_train import project as projects_on_disk
 from lib_lora_train.access import Exposure, Sessions, Visitor, check_folders, check_owner, is_mine
 from lib_lora_train.collection.entries import list_concepts
 from lib_lora_train.collection.limits import Limits
+from lib_lora_train.editor.editor import Editor
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import read_job
 from lib_lora_train.jobs import Job, Registry
@@ -69,6 +70,7 @@ class Studio:
         self.language = language
         self.sessions = Sessions()
         self.workshop = Workshop(host, exposure, self._check_not_training, self.limits)
+        self.editor = Editor(host, root)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
         self._guard = threading.Lock()
@@ -106,6 +108,7 @@ class Studio:
         with self._starting:
             if self._jobs_of(project) or self.workshop.line.of(project) is not None:
                 raise UserError("studio.project_lives", project.title)
+            self.editor.leave(project)
             return projects_on_disk.delete_project(self.root, project_id)
 
     def project_trash(self, visitor: Visitor) -> list[tuple[str, Project]]:
@@ -313,9 +316,10 @@ class Studio:
         }
 
     def close(self, timeout: float | None = None) -> bool:
-        """Ends both lines, saves and stops the running jobs; True when they have ended."""
+        """Writes captions, ends both lines, saves and stops the running jobs; True when all of it has ended."""
+        written = self.editor.close(timeout)
         prepared = self.workshop.close(timeout)
-        return self.registry.close(timeout, save=True) and prepared
+        return self.registry.close(timeout, save=True) and prepared and written
 
     def _check_passing(self, visitor: Visitor, job: Job, place: int) -> None:
         """Where logins exist nobody is put behind a job of somebody else's that came later."""

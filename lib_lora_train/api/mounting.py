@@ -21,6 +21,8 @@ from lib_lora_train.api import (
     projects,
     runs,
     sources,
+    tag_batches,
+    tags,
     uploads,
 )
 from lib_lora_train.api.gate import Gate, SessionUser
@@ -40,6 +42,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *captions.ROUTES,
     *prepare.ROUTES,
     *sources.ROUTES,
+    *tags.ROUTES,
+    *tag_batches.ROUTES,
     *models.ROUTES,
     *runs.ROUTES,
     *jobs.ROUTES,

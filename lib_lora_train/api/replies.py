@@ -37,6 +37,10 @@ STATUS: dict[str, int] = {
     "collection.concept_taken": 409,
     "collection.too_heavy": 413,
     "collection.unknown_": 404,
+    "editor.changed": 409,
+    "history.changed": 409,
+    "history.not_newest": 409,
+    "history.unknown_entry": 404,
     "job.busy": 409,
     "job.not_waiting": 409,
     "job.queue_full": 409,
@@ -89,10 +93,13 @@ def reply(value: object, status: int = 200) -> Response:
 
 
 def error_reply(error: UserError, language: str, asks_for_login: bool = False) -> Response:
-    """The error's four fields; of a caption that somebody else has changed, their text as well."""
+    """The error's four fields; of a caption that somebody else has changed, their text as well, and of a filter that
+    is not understood, the place where it is wrong."""
     content: dict[str, object] = {"error": error.as_dict(language)}
     if error.code == "collection.caption_changed":
         content["theirs"] = {"text": error.values["theirs"], "version": error.values["version"]}
+    if error.code.startswith("filter.") and {"position", "length"} <= error.values.keys():
+        content["mark"] = {"position": error.values["position"], "length": error.values["length"]}
     response = reply(content, status_of(error.code))
     if response.status_code == 401 and asks_for_login:
         response.headers["www-authenticate"] = 'Basic realm="LoRA Train", charset="UTF-8"'

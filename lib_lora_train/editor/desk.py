@@ -1,0 +1,167 @@
+"""The captions of one project, read once for all that is asked about them until something changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lib_lora_train.collection.caption_files import check_caption
+from lib_lora_train.collection.history import Entry, History
+from lib_lora_train.editor.writing import Writer
+from lib_lora_train.errors import UserError
+from lib_lora_train.project import Project
+from lib_lora_train.tags.filters import parse_filter, select
+from lib_lora_train.tags.item import Item
+from lib_lora_train.tags.place import Place
+from lib_lora_train.tags.sheet import Sheet
+
+if TYPE_CHECKING:
+    from lib_lora_train.editor.editor import Tools
+    from lib_lora_train.signals import Log
+
+FRESH = 1.0  # seconds: how old what is shown may be; before something is changed all files are looked at
+_HEAD = "history/tags/head.json"  # replaced as a whole whenever the journal moves
+_NEVER = float("-inf")
+_FILTERS = 16  # whose pictures are remembered
+
+
+class Desk:
+    """Of one project. Thread-safe; `lock` is held while something is changed, so that each change sees the last."""
+
+    def __init__(self, project: Project, tools: Tools) -> None:
+        self.tools = tools
+        self.lock = threading.RLock()
+        self.place = Place.of_project(project)
+        self.writer = Writer(self.place.history)
+        self.touched: tuple[int, ...] = ()  # entries that were done or undone last, here
+        self._sheet: Sheet | None = None
+        self._read = _NEVER
+        self._found: OrderedDict[tuple[str, ...], list[int]] = OrderedDict()
+        self._kept: dict[str, tuple[object, Any]] = {}
+
+    @property
+    def project(self) -> Project:
+        project = self.place.project
+        if project is None:
+            raise TypeError("a desk is that of a project")
+        return project
+
+    @property
+    def history(self) -> History:
+        return self.place.history
+
+    @property
+    def trigger(self) -> str:
+        return self.place.trigger
+
+    @property
+    def form(self) -> str:
+        """How captions are written: tags or sentences."""
+        return str(self.state.get("form", "tags"))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The notes of the journal's entries in force."""
+        return self.once("state", self.moved, self.history.state)
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Changes whenever something is done, undone or redone, here or by another process."""
+        try:
+            information = (self.project.folder / _HEAD).stat()
+        except OSError:
+            return ()
+        return information.st_mtime_ns, information.st_ino, information.st_size
+
+    def take(self, project: Project) -> None:
+        """What project.json says now."""
+        with self.lock:
+            if project != self.place.project:
+                self.place = replace(
+                    self.place,
+                    title=project.title,
+                    kind=project.kind,
+                    trigger=project.trigger_word,
+                    project=project,
+                )
+
+    # ------------------------------------------------------------------ reading
+
+    def sheet(self, now: bool = False) -> Sheet:
+        """What is there; `now`: every file is looked at again, however short a time ago that was done."""
+        with self.lock:
+            if self._sheet is None:
+                if not self.history.settled:  # a process that died left it so
+                    self.writer.write(len(self.history.pending))
+                self._sheet = self.place.read(None, self.tools.tokens.counter())
+                self._read = time.monotonic()
+            elif now or time.monotonic() - self._read > FRESH:
+                self._sheet = self.place.read(self._sheet, self.tools.tokens.counter())
+                self._read = time.monotonic()
+            return self._sheet
+
+    def item(self, picture_id: str, now: bool = False) -> Item:
+        """Raises UserError("collection.unknown_picture")."""
+        item = self.sheet(now).by_id.get(picture_id)
+        if item is None:
+            raise UserError("collection.unknown_picture", "picture", count=1)
+        return item
+
+    def select(self, sheet: Sheet, text: str, language: str = "") -> list[int]:
+        """Places in the sheet of the pictures that a filter finds. Raises UserError as `parse_filter`."""
+        key = (sheet.revision, self.trigger, text, language)
+        with self.lock:
+            known = self._found.get(key)
+        if known is None:
+            search = self.tools.lexicon.translations(language).search if language else None
+            known = select(sheet, parse_filter(text), self.trigger, search)
+            with self.lock:
+                self._found[key] = known
+                while len(self._found) > _FILTERS:
+                    self._found.popitem(last=False)
+        return known
+
+    def once(self, name: str, stamp: object, make: Any) -> Any:
+        """What `make` gives, made once per `stamp`."""
+        with self.lock:
+            known = self._kept.get(name)
+        if known is None or known[0] != stamp:
+            known = (stamp, make())
+            with self.lock:
+                self._kept[name] = known
+        return known[1]
+
+    # ------------------------------------------------------------------ changing
+
+    def write(self, sheet: Sheet, texts: Mapping[str, str], title: Log, note: Mapping[str, Any] | None = None) -> None:
+        """Gives pictures, by id, other captions, as one step of undo; nothing at all when nothing changes and there is
+        no note. `lock` is held, and `sheet` was read under it.
+
+        Raises UserError: editor.changed, history.changed, collection.caption_long, collection.caption_characters,
+        caption.unreadable, file.write.
+        """
+        head = self.history.head
+        for picture_id, text in texts.items():
+            check_caption(text, sheet.by_id[picture_id].name)
+        changes = self.history.changes_for({sheet.by_id[each].picture: text for each, text in texts.items()})
+        changes = list({change.key: change for change in changes}.values())  # two pictures may share a caption file
+        if not changes and not note:
+            return
+        entry = self.history.append(changes, title, note, expected_head=head)
+        self._sheet = sheet.with_texts(texts)
+        self.follow([entry], len(changes))
+
+    def follow(self, entries: Sequence[Entry], count: int | None = None) -> None:
+        """After the journal has moved by `entries`: the files follow, and what is shown is read again."""
+        self.touched = tuple(entry.number for entry in entries)
+        self._read = _NEVER
+        self.writer.write(sum(entry.count for entry in entries) if count is None else count)
+
+    def left(self) -> list[str]:
+        """Keys of the files that the last change left as another program had made them."""
+        numbers: Iterable[int] = self.touched or (self.history.head,)
+        return list(dict.fromkeys(key for number in numbers for key in self.history.left(number)))

@@ -1,0 +1,107 @@
+"""How things stand with a project's captions, in one answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from lib_lora_train.collection.history import Entry
+from lib_lora_train.editor import triggers
+from lib_lora_train.editor.desk import Desk
+from lib_lora_train.editor.going_back import shown_entry
+from lib_lora_train.editor.limits import token_limit
+
+_NAMES = 20  # of files that were left
+_PAGE = 200  # entries of the journal that are looked at together
+
+
+def show(desk: Desk, language: str) -> dict[str, Any]:
+    """`GET /tags`."""
+    sheet = desk.sheet()
+    newest, following, sitting = desk.once("steps", desk.moved, lambda: _steps(desk))
+    translations = desk.tools.lexicon.translations(language)
+    word = desk.trigger
+    vocabulary = desk.tools.lexicon.vocabulary_soon()
+    stamp = (sheet.revision, word, language, len(vocabulary), sheet.token_counts.key)
+    trouble = desk.history.trouble
+    return {
+        "revision": sheet.revision,
+        "form": desk.form,
+        "total": sheet.total,
+        "captioned": sheet.captioned,
+        "concepts": _concepts(desk),
+        "trigger": {
+            "word": word,
+            "notes": desk.once("notes", stamp, lambda: triggers.notes(desk, word, language)) if word else [],
+            "everywhere": triggers.missing(desk),
+        },
+        "undo": _step(newest, language),
+        "redo": _step(following, language),
+        "sitting": sitting,
+        "writing": desk.writer.progress,
+        "left": _left(desk),
+        "trouble": trouble.as_dict(language) if trouble is not None else None,
+        "tokens": _tokens(desk, language),
+        "vocabulary": {"source": ", ".join(vocabulary.sources), "count": len(vocabulary)},
+        "translation": {"language": translations.language if len(translations) else "", "count": len(translations)},
+    }
+
+
+def _steps(desk: Desk) -> tuple[Entry | None, Entry | None, dict[str, int] | None]:
+    """The step that undo takes back, the one that redo does again, and how much the present sitting did: `count` steps
+    in force, and `to`, the entry before them (0: none)."""
+    following = newest = None
+    count = offset = 0
+    while True:
+        total, entries = desk.history.log(offset, _PAGE)
+        for entry in entries:
+            if not entry.in_force:
+                following = entry
+            elif newest is None or entry.sitting == newest.sitting:
+                newest = newest or entry
+                count += 1
+            else:
+                return newest, following, {"count": count, "to": entry.number}
+        offset += _PAGE
+        if offset >= total:
+            return newest, following, {"count": count, "to": 0} if count else None
+
+
+def _step(entry: Entry | None, language: str) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    shown = shown_entry(entry, language)
+    return {name: shown[name] for name in ("number", "title", "time", "count")}
+
+
+def _concepts(desk: Desk) -> list[dict[str, Any]]:
+    sheet = desk.sheet()
+    counts = Counter(item.concept for item in sheet.items)
+    return [
+        {
+            "id": concept.id,
+            "name": concept.name,
+            "repeats": concept.repeats,
+            "regularization": concept.regularization,
+            "pictures": counts[concept.id],
+        }
+        for concept in sheet.concepts
+    ]
+
+
+def _left(desk: Desk) -> dict[str, Any] | None:
+    left = desk.left()
+    if not left:
+        return None
+    return {"count": len(left), "names": [key.rpartition("/")[2] for key in left[:_NAMES]]}
+
+
+def _tokens(desk: Desk, language: str) -> dict[str, Any]:
+    counter = desk.tools.tokens.counter()
+    trouble = counter.trouble if counter is not None else None
+    return {
+        "available": counter is not None and trouble is None,
+        "name": counter.name if counter is not None else "",
+        "limit": token_limit(desk),
+        "trouble": trouble.text(language) if trouble is not None else "",
+    }

@@ -1,0 +1,42 @@
+"""One caption, as somebody wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lib_lora_train.collection.caption_files import check_caption
+from lib_lora_train.dataset.tag_text import with_tags
+from lib_lora_train.editor.desk import Desk
+from lib_lora_train.errors import UserError
+from lib_lora_train.signals import Log
+
+_MOST_TAGS = 5_000
+_BREAKS = frozenset("\n\r\x85\u2028\u2029")
+
+
+def save_caption(desk: Desk, picture_id: str, text: str | None, tags: Sequence[str] | None, version: str) -> None:
+    """Writes a caption in place of the one that was of `version` when it was read ("" for none): all of its text, or
+    the tags of its trained line.
+
+    Raises UserError: editor.one_of, editor.too_many, editor.tag_line, collection.unknown_picture,
+    collection.caption_changed with what is there now, and as `Desk.write`.
+    """
+    if (text is None) == (tags is None):
+        raise UserError("editor.one_of", "text, tags")
+    with desk.lock:
+        sheet = desk.sheet(now=True)
+        item = desk.item(picture_id)
+        if text is None:
+            text = with_tags(item.text, _checked(tags or ()))
+        check_caption(text, item.name)
+        if version != item.version:
+            raise UserError("collection.caption_changed", item.name, theirs=item.text, version=item.version)
+        desk.write(sheet, {item.id: text}, Log("editor.did_caption", {"name": item.name}))
+
+
+def _checked(tags: Sequence[str]) -> Sequence[str]:
+    if len(tags) > _MOST_TAGS:
+        raise UserError("editor.too_many", "tags", most=_MOST_TAGS)
+    if any(_BREAKS & set(tag) for tag in tags):
+        raise UserError("editor.tag_line", "tags")
+    return [tag for tag in tags if tag.strip()]
