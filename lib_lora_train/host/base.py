@@ -237,6 +237,22 @@ class Captioner(Protocol):
         ...
 
 
+class TokenCounter(Protocol):
+    """Counts as kohya's trainer: a checkpoint's own tokens, start and end marks not counted. Safe for threads."""
+
+    key: str  # another one where the same text may have another number
+    name: str  # of the checkpoint
+    trouble: UserError | None  # why nothing can be counted
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text; -1 where there is trouble. Fast, also for thousands of captions."""
+        ...
+
+    def cut(self, text: str, limit: int) -> int:
+        """Index of the first character that does not fit into `limit` tokens; -1 when all fits."""
+        ...
+
+
 @dataclass(frozen=True)
 class HostPaths:
     """Folders of a host."""
@@ -290,6 +306,13 @@ class Host(Protocol):
 
     def captioners(self) -> list[Captioner]:
         """Its own, whether or not their models are there; none where the host has no such thing. Fast."""
+        ...
+
+    def token_counter(self) -> TokenCounter | None:
+        """Of the loaded checkpoint, else of the first there is: only its vocabulary is read, without any network.
+
+        None where there is no checkpoint. Fast when asked again.
+        """
         ...
 
     def model_files(self) -> Mapping[str, Sequence[Path]]:

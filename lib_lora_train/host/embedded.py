@@ -23,14 +23,24 @@ from lib_lora_train.host.base import (
     GenerateRequest,
     HostPaths,
     Memory,
+    TokenCounter,
 )
 from lib_lora_train.host.drawing import draw
 from lib_lora_train.host.embedded_model import EmbeddedModel
 from lib_lora_train.host.facts import header_stamps, read_facts
 from lib_lora_train.host.guard import guarded
-from lib_lora_train.host.loading import PREDICTIONS, Description, LoadedModel, describe, load, with_hash
+from lib_lora_train.host.loading import (
+    PREDICTIONS,
+    Description,
+    LoadedModel,
+    describe,
+    load,
+    read_tokenizer,
+    with_hash,
+)
 from lib_lora_train.host.machine import ram
 from lib_lora_train.host.recompute import Recomputation
+from lib_lora_train.host.token_counter import counter_of
 from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.network.files import load_lora
 from lib_lora_train.network.network import AdapterNetwork
@@ -38,6 +48,7 @@ from lib_lora_train.settings.tables import NetworkSettings
 from lib_lora_train.signals import Commands, Event, EventSink, Stage, Stopped, ignore_events
 
 _POLL_SECONDS = 0.1
+_MOST_ASKED = 8  # checkpoints that are asked for a vocabulary
 _KEPT_LORAS = 8  # a grid goes through a run's checkpoints again and again; at rank 128 one of SD1 is 300 MB
 
 
@@ -71,6 +82,7 @@ class EmbeddedHost:
         self._hashed: dict[tuple[object, ...], CheckpointInfo] = {}
         self._facts: dict[Path, tuple[tuple[object, ...], CheckpointFacts]] = {}
         self._adapters: dict[tuple[object, ...], AdapterNetwork] = {}
+        self._counters: dict[Path, tuple[tuple[object, ...], TokenCounter]] = {}
 
     def checkpoints(self) -> list[CheckpointInfo]:
         """Files and diffusers folders below `folders`, by name; nothing is opened."""
@@ -143,6 +155,17 @@ class EmbeddedHost:
         """It has none."""
         return []
 
+    def token_counter(self) -> TokenCounter | None:
+        """See `host.base.Host.token_counter`. A checkpoint whose vocabulary cannot be had is passed over for the next."""
+        first: TokenCounter | None = None
+        current = self.current()
+        for info in [current] if current is not None else self.checkpoints()[:_MOST_ASKED]:
+            counter = self._counter(info)
+            if counter.trouble is None:
+                return counter
+            first = first or counter
+        return first
+
     def model_files(self) -> dict[str, list[Path]]:
         """It has none."""
         return {}
@@ -205,6 +228,14 @@ class EmbeddedHost:
         if not checkpoint or not path.exists():
             raise UserError("host.checkpoint_missing", path.name or checkpoint)
         return path.resolve()
+
+    def _counter(self, info: CheckpointInfo) -> TokenCounter:
+        path = info.path.resolve()
+        stamps = header_stamps(path)
+        known = self._counters.get(path)
+        if known is None or known[0] != stamps:
+            known = self._counters[path] = (stamps, counter_of(info.name, partial(read_tokenizer, path)))
+        return known[1]
 
     def _drawing_dtype(self) -> torch.dtype:
         return torch.float16 if self.device.type == "cuda" else torch.float32

@@ -209,6 +209,13 @@ def load(description: Description, dtype: torch.dtype, device: torch.device) -> 
     )
 
 
+def read_tokenizer(path: Path) -> CLIPTokenizer:
+    """The vocabulary of a checkpoint, without any network. Raises UserError as `describe` and `load_tokenizer`."""
+    description = describe(path)
+    rows = description.architecture.text_encoder["vocab_size"]
+    return load_tokenizer(description.tokenizers, rows, path.name, download=False)
+
+
 def with_hash(description: Description) -> CheckpointInfo:
     """The description's info with its sha256: of the file, or of a folder's U-Net files."""
     return replace(description.info, sha256=sha256(list(description.sources["unet"])))

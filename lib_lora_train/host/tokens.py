@@ -27,11 +27,11 @@ VOCABULARY_FILES = ("vocab.json", "merges.txt")
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str) -> CLIPTokenizer:
+def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str, download: bool = True) -> CLIPTokenizer:
     """From the first of `folders` that holds one, else from an installed open_clip, else from the hub's cache.
 
-    `vocabulary` is the number of rows of the text encoder's table. Only CLIP's own vocabulary can be found outside
-    the checkpoint. Raises UserError("host.tokenizer_missing", "host.tokenizer_size").
+    `download` allows for the network when it is not in that cache. `vocabulary` is the number of rows of the text
+    encoder's table. Only CLIP's own vocabulary can be found outside the checkpoint. Raises UserError("host.tokenizer_missing", "host.tokenizer_size").
     """
     for folder in folders:
         if all((folder / name).is_file() for name in VOCABULARY_FILES):
@@ -44,7 +44,7 @@ def load_tokenizer(folders: Sequence[Path], vocabulary: int, where: str) -> CLIP
             folder = Path(name)
             unpack_open_clip(bpe, folder)
             return _checked(_from_folder(folder), vocabulary, where)
-    return _checked(_from_folder(_hub_folder(where)), vocabulary, where)
+    return _checked(_from_folder(_hub_folder(where, download)), vocabulary, where)
 
 
 def _from_folder(folder: Path) -> CLIPTokenizer:
@@ -101,15 +101,16 @@ def unpack_open_clip(bpe: Path, folder: Path) -> None:
     write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
 
 
-def _hub_folder(where: str) -> Path:
+def _hub_folder(where: str, download: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         # The cache first, so that a machine that has the files never asks the network.
         return _fetched(hf_hub_download, local_files_only=True)
-    except LocalEntryNotFoundError:
-        pass
+    except LocalEntryNotFoundError as error:
+        if not download:
+            raise UserError("host.tokenizer_missing", where) from error
     try:
         return _fetched(hf_hub_download, local_files_only=False)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

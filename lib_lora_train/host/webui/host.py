@@ -11,7 +11,7 @@ import torch
 from modules import call_queue, devices, paths, sd_models, shared
 from PIL.Image import Image
 
-from lib_lora_train.host.base import Captioner, CheckpointFacts, CheckpointInfo, HostPaths, Memory
+from lib_lora_train.host.base import Captioner, CheckpointFacts, CheckpointInfo, HostPaths, Memory, TokenCounter
 from lib_lora_train.host.facts import header_stamps
 from lib_lora_train.host.machine import ram
 from lib_lora_train.host.webui import checkpoints, upscaling
@@ -22,6 +22,7 @@ from lib_lora_train.host.webui.lock import HostLock
 from lib_lora_train.host.webui.lora_extension import LoraExtension
 from lib_lora_train.host.webui.placement import parts_of
 from lib_lora_train.host.webui.session import WebuiSession
+from lib_lora_train.host.webui.words import find_counter
 from lib_lora_train.signals import Commands, Event, EventSink, Stage, ignore_events
 
 _TRAINED_PARTS = ("unet", "text_encoder")  # the VAE rests meanwhile
@@ -44,6 +45,7 @@ class WebuiHost:
         self.display = Display()
         self._lock = HostLock(call_queue.queue_lock)
         self._facts: dict[Path, tuple[tuple[object, ...], CheckpointFacts]] = {}
+        self._counter: TokenCounter | None = None
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +120,11 @@ class WebuiHost:
     def captioners(self) -> list[Captioner]:
         """BLIP and DeepDanbooru, as the WebUI has them for Interrogate."""
         return [Blip(self._turn), DeepDanbooru(self._turn)]
+
+    def token_counter(self) -> TokenCounter | None:
+        """See `host.base.Host.token_counter`. While no checkpoint is loaded, CLIP's, which all of the WebUI's have."""
+        self._counter = find_counter(self.current(), self._counter)
+        return self._counter
 
     def model_files(self) -> dict[str, list[Path]]:
         """What its focal crop has downloaded."""

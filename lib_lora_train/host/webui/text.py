@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from modules import sd_hijack
@@ -20,6 +21,9 @@ from lib_lora_train.host.webui.clip_text import ClipText
 from lib_lora_train.host.webui.openclip_text import OpenClipText
 from lib_lora_train.network.keys import TEXT_ENCODER_PREFIXES, find_text_encoder_sites
 from lib_lora_train.network.sites import Site
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 Encoder = ClipText | OpenClipText
 
@@ -72,6 +76,11 @@ class PromptText:
 
     def _ids(self, encoder: Encoder, prompts: Sequence[str], device: torch.device) -> Tensor:
         return tokenize(encoder.tokenizer, prompts, self._max_tokens, encoder.pad).to(device)
+
+
+def tokenizer_of(sd_model: nn.Module, family: str) -> CLIPTokenizer:
+    """The loaded model's own, of SD1 or SDXL; of the latter's two, which are alike, the first."""
+    return _inner(sd_model.conditioner.embedders[0] if family == "sdxl" else sd_model.cond_stage_model).tokenizer
 
 
 def _joined(states: Tensor, ids: Tensor) -> Tensor:
