@@ -131,10 +131,10 @@
             ].filter(Boolean);
             const chosen = options.some(([name]) => name === this.scope) ? this.scope : "found";
             this.scope = chosen;
-            this.scopePlace.replaceChildren(choice(text("Pictures"), options, chosen, (scope) => {
+            this.scopePlace.replaceChildren(options.length > 1 ? choice(text("Pictures"), options, chosen, (scope) => {
                 this.scope = scope;
                 this.changed();
-            }));
+            }) : make("p", {class: "lora_train_label"}, text("Pictures"), ": ", options[0][1]));
         }
 
         get target() {
