@@ -109,7 +109,14 @@ def open_zip(path: Path, where: str, limits: Limits) -> Iterator[ZipReader]:
         handle = path.open("rb")
     except OSError as error:
         raise UserError("collection.zip_damaged", where) from error
-    with handle, _archive(_Careful(handle, where, limits), where) as archive:
+    with handle, read_zip(handle, where, limits) as reader:
+        yield reader
+
+
+@contextmanager
+def read_zip(handle: BinaryIO, where: str, limits: Limits) -> Iterator[ZipReader]:
+    """As `open_zip`, of an open file or of bytes in memory."""
+    with _archive(_Careful(handle, where, limits), where) as archive:
         if len(archive.infolist()) > limits.members:
             raise _too_many(where, limits)
         yield ZipReader(archive, limits)
