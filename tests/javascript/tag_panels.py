@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,8 @@ class Tagging:
 
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
-    delays: list[float] = field(default_factory=list)  # s, of the next answers
+    holding: int = 0  # so many of the next questions are answered by `release` only
+    held: list[Callable[[], None]] = field(default_factory=list)
     overview: dict[str, Any] = field(default_factory=lambda: dict(OVERVIEW))
 
     def bodies(self, what: str) -> list[Any]:
@@ -94,11 +94,17 @@ class Tagging:
         body = json.loads(data) if data and data[:1] == b"{" else data
         query = dict(parse_qsl(split.query, keep_blank_values=True))
         self.asked.append((request.method, path, query, body))
-        if self.delays:
-            time.sleep(self.delays.pop(0))
         answer = self.answer(f"{request.method} {path}".strip(), query, body)
         status = answer.pop("status", 200)
-        route.fulfill(status=status, json=answer)
+        if self.holding:
+            self.holding -= 1
+            self.held.append(lambda: route.fulfill(status=status, json=answer))
+        else:
+            route.fulfill(status=status, json=answer)
+
+    def release(self) -> None:
+        """Answers the oldest of the questions that wait."""
+        self.held.pop(0)()
 
     def answer(self, what: str, query: dict[str, str], body: Any) -> dict[str, Any]:
         if what in self.answers:
