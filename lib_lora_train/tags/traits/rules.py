@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from lib_lora_train.tags.traits.patterns import expression, first_words, is_exact, last_words, plain, weight
@@ -70,6 +71,12 @@ class Rules:
                         rank = (users > 0, weight(pattern), -number)
                         regex = expression(pattern, merged.lists)
                         self._file(pattern, merged.lists, _Rule(rank, regex, self.categories[name]))
+        #: All words that rules are made of.
+        self.words = frozenset(
+            word
+            for text in chain(self._exact, self._ending, self._beginning, *merged.lists.values())
+            for word in text.split(" ")
+        )
         self._seen: dict[str, Category] = {}  # filled as tags are asked for; the same answer whoever comes first
 
     def _file(self, pattern: str, lists: Mapping[str, Sequence[str]], rule: _Rule) -> None:
@@ -103,6 +110,10 @@ class Rules:
             if rule.regex.fullmatch(f" {tag}"):
                 return rule.category
         return exact or self._none
+
+    def knows(self, tag: str) -> bool:
+        """Whether the very tag stands in the table, not only a pattern that fits it."""
+        return plain(tag) in self._exact
 
     def rank(self, tag: str) -> int:
         """Where a tag stands in a sorted caption: 0 subject, 1 action, 2 feature, 3 view, 4 light, 5 other."""
