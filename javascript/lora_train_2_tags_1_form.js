@@ -26,6 +26,18 @@
         return true;
     }
 
+    const NEEDED = {
+        add: ["tags"], remove: ["tags"], replace: ["find"], merge: ["tags", "into"], move: ["tags"],
+    };
+
+    /** Whether so much is filled in that the server can say what would come of it. */
+    function isFilled(values) {
+        const {kind, where, tag, prefix, suffix} = values;
+        if (BESIDE.includes(where) && !tag.trim()) return false;
+        if (kind === "affix") return (prefix + suffix).trim() !== "";
+        return (NEEDED[kind] || []).every((name) => values[name].length > 0);
+    }
+
     /** What a choice means, in words. */
     function choiceWords(name, value) {
         const words = {
@@ -194,6 +206,10 @@
         set values(given) {
             for (const one of this.fields) if (one.setting.name in given) one.value = given[one.setting.name];
             this.show();
+        }
+
+        get filled() {
+            return isFilled(this.values);
         }
 
         /** Shows a refusal at the field that it names. Whether there is one. */

@@ -85,7 +85,7 @@
             this.kind = kind;
             memory.write("edit_kind", kind);
             const described = this.kinds.find((one) => one.kind === kind);
-            this.forms[kind] = this.forms[kind] || new EditForm(described, this.complete, () => this.changed());
+            this.forms[kind] = this.forms[kind] || this.makeForm(described);
             if (given) this.form.values = given;
             for (const chip of this.kindPlace.children) chip.setAttribute("aria-pressed", chip.dataset.kind === kind);
             this.formPlace.replaceChildren(this.form.element);
@@ -93,6 +93,13 @@
             this.drawScope();
             this.form.focus();
             this.changed();
+        }
+
+        makeForm(described) {
+            const form = new EditForm(described, this.complete, () => this.changed());
+            const {available} = this.model.overview.tokens;
+            if (described.kind === "truncate" && !available) form.values = {by: "tags"}; // tokens cannot be counted
+            return form;
         }
 
         forgetAsked() {
@@ -151,6 +158,10 @@
 
         /** Shows what would come of it; saved captions go ahead, so that it is of what is seen. */
         async read() {
+            if (!this.form.filled) {
+                this.blank();
+                return;
+            }
             await this.model.queue;
             await this.preview.read();
         }
@@ -162,12 +173,26 @@
 
         told(answer, error) {
             const empty = error !== null && error.code === EMPTY;
-            const named = this.form.blame(empty ? null : error);
+            if (empty) {
+                this.blank();
+                return;
+            }
+            const named = this.form.blame(error);
             this.shown = answer ? {...this.sent, changes: answer.changes, digest: answer.digest} : null;
-            this.problem.hidden = !error || named || empty;
+            this.problem.hidden = !error || named;
             if (error) write(this.problem, `${error.sentence || error.message} ${error.remedy || ""}`.trim());
-            if (empty) this.preview.clear(text("Say what to do; what would change is shown here."));
             if (answer) this.asked = answer.asked;
+            this.drawAsked();
+            this.drawApply();
+        }
+
+        /** The form is not filled in yet. */
+        blank() {
+            this.form.blame(null);
+            this.shown = null;
+            this.asked = [];
+            this.problem.hidden = true;
+            this.preview.clear(text("Say what to do; what would change is shown here."));
             this.drawAsked();
             this.drawApply();
         }
