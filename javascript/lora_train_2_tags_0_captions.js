@@ -68,6 +68,8 @@
                     for (const id of some) this.old.delete(id); // what changes from now on makes it old again
                     const {pictures} = await api.post([...path, "pictures"], {pictures: some});
                     if (project !== this.model.project) return;
+                    const there = new Set(pictures.map((one) => one.id));
+                    for (const id of some) if (!there.has(id) && !this.unsaved.has(id)) this.known.delete(id);
                     for (const picture of pictures) this.take(picture);
                 }
             } finally {

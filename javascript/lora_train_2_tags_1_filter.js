@@ -7,6 +7,7 @@
 
     const {on, later, attempt, report, text, plural, number, make, write, button, select} = loraTrain;
     const TYPED = 300; // ms after the last key
+    const LONGEST_FIRST = ["tokens", "tags"]; // orders that begin with the most
     const LONGEST = 2000; // characters, as the server takes them
 
     class TagFilter {
@@ -81,7 +82,7 @@
 
         reorder() {
             const order = this.order.value;
-            return this.model.find(undefined, {order, reverse: order !== "name"});
+            return this.model.find(undefined, {order, reverse: LONGEST_FIRST.includes(order)});
         }
 
         key(event) {

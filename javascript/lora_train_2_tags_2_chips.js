@@ -111,6 +111,13 @@
             this.mark();
         }
 
+        /** No picture's tags, while a caption is shown as text. */
+        clear() {
+            this.picture = this.rewriting = null;
+            this.shown = "";
+            this.list.replaceChildren();
+        }
+
         makeChip(tag, place) {
             const translation = this.picture.translations[place] || "";
             const cut = this.picture.cut >= 0 && place >= this.picture.cut;

@@ -146,8 +146,12 @@
             const forced = model.overview.form === "sentences" || picture.prose;
             this.mode.hidden = forced;
             write(this.mode, this.asText ? text("As tags") : text("As text"));
-            if (textual) this.showText(picture);
-            else this.chips.show(picture);
+            if (textual) {
+                this.chips.clear();
+                this.showText(picture);
+            } else {
+                this.chips.show(picture);
+            }
             this.tokens.show(picture, model.overview.tokens, textual);
         }
 
