@@ -37,6 +37,8 @@ def first_line(text: str) -> tuple[str, str, str]:
 
     The three together are `text`. Where no line has text all of it comes before.
     """
+    if text.isprintable() and text.strip() == text:
+        return "", text, ""
     for found in _LINES.finditer(text):
         line = found.group().strip()
         if line and (line.isprintable() or visible(line).strip()):

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lib_lora_train.collection.limits import MAX_CAPTION_BYTES
-from lib_lora_train.dataset.tag_text import first_line, is_prose, split_tags, with_line, with_tags
+from lib_lora_train.dataset.tag_text import first_line, is_prose, split_tags, with_line
 from lib_lora_train.signals import Log
-from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext
+from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, Tags
 from lib_lora_train.tags.item import Item
 
 __all__ = ["EditContext", "Proposal", "Proposed", "propose", "propose_texts"]
@@ -97,8 +97,19 @@ def _run(drafts: Sequence[Draft], change: Change, form: str) -> int:
         elif change.tags is not None:
             tags = tuple(change.tags(draft.tags))
             if tags != draft.tags:
-                _rewrite(draft, with_tags(draft.text, tags), form)
+                _retag(draft, tags)
     return skipped
+
+
+def _retag(draft: Draft, tags: Tags) -> None:
+    """What `with_tags` does, in a fraction of its time: no edit makes a tag with a line end or with blanks around it."""
+    line = ", ".join(tags)
+    draft.text = line if draft.text == draft.line else with_line(draft.text, line)
+    draft.line, draft.tokens = line, -1
+    draft.tags = tags if line.count(",") == len(tags) - 1 else split_tags(line)
+    if not line:  # the next line with text, if there is one, is the trained one now
+        draft.line = first_line(draft.text)[1]
+        draft.tags = split_tags(draft.line)
 
 
 def _rewrite(draft: Draft, text: str, form: str) -> None:
@@ -110,32 +121,37 @@ def _rewrite(draft: Draft, text: str, form: str) -> None:
 
 
 def _collect(proposal: Proposal, items: Sequence[Item], drafts: Sequence[Draft]) -> None:
-    state = hashlib.blake2b(digest_size=16)
+    shown: list[str] = []
+    removed: list[str] = []
+    added: list[str] = []
     long, sentences, emptied, seen = 0, 0, 0, set()
     for item, draft in zip(items, drafts, strict=True):
-        if draft.text == item.text or item.key in seen:
+        text = draft.text
+        if text == item.text or item.key in seen:
             continue
-        if len(draft.text) * 4 > MAX_CAPTION_BYTES and len(draft.text.encode("utf-8", "replace")) > MAX_CAPTION_BYTES:
+        if len(text) * 4 > MAX_CAPTION_BYTES and len(text.encode("utf-8", "replace")) > MAX_CAPTION_BYTES:
             long += 1
             continue
         seen.add(item.key)
-        proposal.changes.append(Proposed(item, draft.text))
-        state.update(
-            "\x00".join((item.id, item.key, item.version, draft.text, "\x01")).encode("utf-8", "surrogatepass")
-        )
-        emptied += not draft.text.strip()
+        proposal.changes.append(Proposed(item, text))
+        shown += (item.id, item.key, item.version, text, "")
+        emptied += not text.strip()
         if item.prose or draft.prose:
             sentences += 1
             continue
-        before, after = Counter(item.tags), Counter(draft.tags)
-        if before != after:
-            proposal.removed.update(before - after)
-            proposal.added.update(after - before)
-    proposal.digest = state.hexdigest()
-    if sentences:
-        proposal.notes.append(Log("edits.note_in_sentences", {"count": sentences}))
-    if emptied:
-        proposal.notes.append(Log("edits.note_emptied", {"count": emptied}, "warning"))
-    if long:
-        limit = MAX_CAPTION_BYTES // 1024
-        proposal.notes.append(Log("edits.note_long", {"count": long, "limit": limit}, "warning"))
+        before, after = set(item.tags), set(draft.tags)
+        if len(before) == len(item.tags) and len(after) == len(draft.tags):
+            removed += before - after
+            added += after - before
+        else:
+            removed += (Counter(item.tags) - Counter(draft.tags)).elements()
+            added += (Counter(draft.tags) - Counter(item.tags)).elements()
+    proposal.removed.update(removed)
+    proposal.added.update(added)
+    proposal.digest = hashlib.blake2b("\x00".join(shown).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    counted = (
+        Log("edits.note_in_sentences", {"count": sentences}),
+        Log("edits.note_emptied", {"count": emptied}, "warning"),
+        Log("edits.note_long", {"count": long, "limit": MAX_CAPTION_BYTES // 1024}, "warning"),
+    )
+    proposal.notes += [note for note in counted if note.values["count"]]

@@ -11,7 +11,7 @@ from typing import ClassVar
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings.fields import setting
 from lib_lora_train.signals import Log
-from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, Tags, entries_of
+from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, Looked, Tags, entries_of, tags_in
 from lib_lora_train.tags.edits.implied import implied_by, shorter
 from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, bare_keys
 
@@ -40,16 +40,14 @@ class DedupeEdit(Edit):
         kept = TagMatcher(entries_of("keep", self.keep, needed=False))
         spared = set(bare_keys(context.front))
         asked: Counter[tuple[str, str]] = Counter()
-        seconds: dict[str, list[str]] = {}
+        less_of = Looked(shorter)
 
         def once(tags: Tags) -> Sequence[str]:
             keys = bare_keys(tags)
             there = dict(zip(reversed(keys), reversed(tags), strict=True))  # by key, the first one's wording
             needless = set()
-            if self.implied and any(_shorter(key, seconds) for key in there):
-                for less, more in implied_by(there).items():
-                    if less in spared:
-                        continue
+            for less, more in implied_by(there, less_of).items() if self.implied else ():
+                if less not in spared:
                     asked[less, more] += 1
                     if not kept(less):
                         needless.add(less)
@@ -62,12 +60,6 @@ class DedupeEdit(Edit):
             return [{"drop": less, "because": more, "count": count} for (less, more), count in pairs]
 
         return Change(tags=once, asked=shown)
-
-
-def _shorter(key: str, known: dict[str, list[str]]) -> list[str]:
-    if key not in known:
-        known[key] = shorter(key)
-    return known[key]
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class SortEdit(Edit):
         return Log(f"edits.title_sort_{self.by}")
 
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
-        tags = dict.fromkeys(tag for draft in drafts if not draft.prose for tag in draft.tags)
+        tags = tags_in(drafts)
         if self.by == "alphabet":
             rank: dict[str, object] = {tag: bare_key(tag) for tag in tags}
         elif self.by == "frequency":
@@ -125,6 +117,7 @@ class TruncateEdit(Edit):
         if context.count_tokens is None:
             raise UserError("edits.no_tokens", "by")
         count = _Words(context.count_tokens)
+        needs = Looked(lambda tag: (count(tag), count(f"{tag},")))  # the last one has no comma behind it
         short = {draft.line for draft in drafts if 0 <= draft.tokens <= self.limit}
 
         def cut_tags(tags: Tags) -> Sequence[str]:
@@ -132,12 +125,10 @@ class TruncateEdit(Edit):
                 return tags
             left = self.limit
             for place, tag in enumerate(tags):
-                if count(tag) > left:
+                alone, followed = needs[tag]
+                if alone > left:
                     return tags[:place]
-                left -= count(f"{tag},")
-                if left <= 0:
-                    # The comma of the last tag that fits needs no room when nothing follows it.
-                    return tags[: place + 1]
+                left -= followed
             return tags
 
         def cut_sentence(line: str) -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.errors import UserError
@@ -18,6 +18,7 @@ _SHOWN = 80  # characters of an entry in the journal
 _REFUSED = frozenset("\x00\n\r\x85\u2028\u2029")
 
 Tags = tuple[str, ...]
+_Value = TypeVar("_Value")
 
 
 def other_rank(tag: str) -> int:
@@ -46,7 +47,7 @@ class EditContext:
         return split_tags(self.trigger)
 
 
-@dataclass
+@dataclass(slots=True)
 class Draft:
     """A caption on its way through the edits. `tags` and `line` are those of its trained line."""
 
@@ -90,6 +91,29 @@ class Edit(ABC):
     @abstractmethod
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
         """How the drafts will be changed. Raises UserError where the settings do not fit these captions."""
+
+
+def tags_in(drafts: Sequence[Draft]) -> list[str]:
+    """Every tag of the captions that are tags, once."""
+    return list(dict.fromkeys(tag for draft in drafts if not draft.prose for tag in draft.tags))
+
+
+def sentences_in(drafts: Sequence[Draft]) -> list[str]:
+    return list(dict.fromkeys(draft.line for draft in drafts if draft.prose))
+
+
+class Looked(dict[str, _Value]):
+    """What a function says of each tag, worked out once."""
+
+    def __init__(self, look: Callable[[str], _Value]) -> None:
+        super().__init__()
+        self._look = look
+        self.parted = False  # whether any of it is several tags
+
+    def __missing__(self, tag: str) -> _Value:
+        self[tag] = found = self._look(tag)
+        self.parted = self.parted or (isinstance(found, str) and "," in found)
+        return found
 
 
 def entries_of(field_name: str, entries: Sequence[str], needed: bool = True) -> Tags:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 _DENIALS = frozenset({"no", "not", "without", "non", "un", "missing", "removed", "alternate", "former"})
 _HAN = re.compile("[\u3400-\u9fff]{2,}")
 _HAN_DENIALS = "不没无非未"
 
 
-def implied_by(keys: Iterable[str]) -> Mapping[str, str]:
+def implied_by(there: Collection[str], less_of: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
     """Of a caption's tag keys, those that another one says as well, each with the longest that does.
 
     A tag says what its last words say (long hair: hair), and a verb with more words says the verb (holding sword:
-    holding), unless the word before denies it (no hat). Chinese is looked at by its last characters.
+    holding), unless the word before denies it (no hat). Chinese is looked at by its last characters. `less_of` is
+    `shorter` of each key, kept from caption to caption.
     """
-    there = dict.fromkeys(keys)
+    needless = {less for key in there for less in less_of[key]}.intersection(there)
     found: dict[str, str] = {}
-    for key in there:
-        for less in shorter(key):
-            if less in there and len(key) > len(found.get(less, "")):
-                found[less] = key
+    if needless:
+        for key in there:
+            for less in less_of[key]:
+                if less in needless and len(key) > len(found.get(less, "")):
+                    found[less] = key
     return found
 
 

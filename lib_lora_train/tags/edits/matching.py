@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from lib_lora_train.dataset.tag_text import tag_key
-from lib_lora_train.tags.edits.base import Tags
 from lib_lora_train.vision.tags_file import KAOMOJI
 
 _NUMBERED = re.compile(r"(.*):\s*([0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s*", re.DOTALL)
@@ -89,18 +88,14 @@ class TagMatcher:
     def __init__(self, entries: Sequence[str]) -> None:
         self._keys = {bare_key(entry if is_wild(entry) else plain(entry)) for entry in entries}
         self._globs = [_glob(entry) for entry in entries if is_wild(entry)]
-        self._known: dict[str, bool] = {}
 
     def __call__(self, tag: str) -> bool:
-        known = self._known.get(tag)
-        if known is None:
-            key = bare_key(tag)
-            known = key in self._keys or tag_key(tag) in self._keys or any(fits(key) for fits in self._globs)
-            self._known[tag] = known
-        return known
+        key = bare_key(tag)
+        return key in self._keys or tag_key(tag) in self._keys or any(fits(key) for fits in self._globs)
 
-    def any(self, tags: Tags) -> bool:
-        return any(map(self, tags))
+    def among(self, tags: Iterable[str]) -> frozenset[str]:
+        """Those that are meant, as they are written."""
+        return frozenset(filter(self, tags))
 
 
 def _glob(entry: str) -> Callable[[str], bool]:

@@ -15,12 +15,14 @@ from lib_lora_train.tags.edits.base import (
     Draft,
     Edit,
     EditContext,
+    Looked,
     Tags,
     check_text,
     entries_of,
     listed,
     shortened,
     single,
+    tags_in,
 )
 from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, bare_keys
 from lib_lora_train.tags.edits.phrases import Phrases
@@ -102,15 +104,15 @@ class MoveEdit(Edit):
         return Log(f"edits.title_move_{self.where}", values)
 
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
-        matches, place = TagMatcher(entries_of("tags", self.tags)), _Place(self.where, self.tag, context, self.position)
+        place = _Place(self.where, self.tag, context, self.position)
+        wanted = TagMatcher(entries_of("tags", self.tags)).among(tags_in(drafts))
+        wanted = frozenset(tag for tag in wanted if not place.is_anchor(tag))  # a wildcard may mean it too
 
         def moved(tags: Tags) -> Sequence[str]:
-            if not matches.any(tags):
+            if wanted.isdisjoint(tags):
                 return tags
-            rest, taken = [], []
-            for tag in tags:
-                (taken if matches(tag) and not place.is_anchor(tag) else rest).append(tag)
-            return place.put(tuple(rest), tuple(taken)) or tags
+            rest = tuple([tag for tag in tags if tag not in wanted])
+            return place.put(rest, tuple([tag for tag in tags if tag in wanted])) or tags
 
         return Change(tags=moved, notes=place.notes)
 
@@ -145,15 +147,10 @@ class AffixEdit(Edit):
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
         if self.to == "caption":
             return Change(line=self._around, prose=self._around)
-        only, front = entries_of("only", self.only, needed=False), set(bare_keys(context.front))
-        matches = TagMatcher(only) if only else None
-
-        def around_tags(tags: Tags) -> Sequence[str]:
-            return [
-                self._around(tag) if (matches(tag) if matches else bare_key(tag) not in front) else tag for tag in tags
-            ]
-
-        return Change(tags=around_tags)
+        only, front = entries_of("only", self.only, needed=False), TagMatcher(context.front)
+        matches = TagMatcher(only) if only else lambda tag: not front(tag)
+        around = Looked(lambda tag: self._around(tag).strip() if matches(tag) else tag)
+        return Change(tags=lambda tags: [around[tag] for tag in tags])
 
     def _around(self, text: str) -> str:
         if not text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ SECONDS = 4.0  # for a whole batch; the few milliseconds of ordinary expressions
 _START_SECONDS = 10.0  # more for the process itself to start, on a busy machine
 _MEMORY = 1_500_000_000
 _MOST_MADE = 256_000_000  # characters, of all texts together
+_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]+")  # a pattern's \\n would begin another line
 _WORKER = Path(__file__).with_name("regex_worker.py")
 
 
@@ -52,7 +54,7 @@ def substituted(
         "ignore_case": ignore_case, "longest": MAX_CAPTION_BYTES, "most": _MOST_MADE,
     }  # fmt: skip
     answer = _asked(field, task, seconds)["texts"]
-    return {text: new for text, new in zip(texts, answer, strict=True) if new is not None}
+    return {text: _CONTROL.sub(" ", new) for text, new in zip(texts, answer, strict=True) if new is not None}
 
 
 def _asked(field: str, task: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.settings.fields import setting
 from lib_lora_train.signals import Log
-from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, Tags, entries_of, listed
+from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, entries_of, listed
 from lib_lora_train.tags.edits.matching import TagMatcher, unweighted, weighted
-from lib_lora_train.tags.edits.taking import merged
+from lib_lora_train.tags.edits.taking import respelt
 from lib_lora_train.vision.tags_file import KAOMOJI
-
-Respell = Callable[[str], str]
 
 _BLANKS = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\([()\[\]])")
@@ -40,7 +38,7 @@ class SpellingEdit(Edit):
         return Log(f"edits.title_spelling_{self.write}")
 
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
-        spelt = _each(self._spelt)
+        spelt = respelt(self._spelt)
 
         def sentence(line: str) -> str:
             text = line.replace("_", " ") if self.write == "spaces" and not _has_face(line) else line
@@ -93,7 +91,7 @@ class CaseEdit(Edit):
                 return tag
             return cased(tag, self.to)
 
-        return Change(tags=_each(written), prose=None if only else self._sentence)
+        return Change(tags=respelt(written), prose=None if only else self._sentence)
 
     def _sentence(self, line: str) -> str:
         return cased(line, self.to)
@@ -139,19 +137,4 @@ class WeightsEdit(Edit):
                 return tag
             return weighted(unweighted(tag)[0], self.weight)
 
-        return Change(tags=_each(heavy))
-
-
-def _each(respell: Respell) -> Callable[[Tags], Sequence[str]]:
-    """Each tag respelt; of what then is the same as another one the first is kept."""
-    known: dict[str, Tags] = {}
-
-    def every(tags: Tags) -> Sequence[str]:
-        for tag in tags:
-            if tag not in known:
-                known[tag] = split_tags(respell(tag))
-        if all(known[tag] == (tag,) for tag in tags):
-            return tags
-        return merged((part, known[tag] != (tag,)) for tag in tags for part in known[tag])
-
-    return every
+        return Change(tags=respelt(heavy))

@@ -11,16 +11,19 @@ from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings.fields import setting
 from lib_lora_train.signals import Log
-from lib_lora_train.tags.edits.base import (  # fmt: skip
+from lib_lora_train.tags.edits.base import (
     Change,
     Draft,
     Edit,
     EditContext,
+    Looked,
     Tags,
     check_text,
     entries_of,
     listed,
+    sentences_in,
     shortened,
+    tags_in,
 )
 from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, is_wild, unweighted, weighted
 from lib_lora_train.tags.edits.phrases import Phrases, Spans, apart, cut, phrase_pattern, swapped
@@ -64,22 +67,21 @@ class RemoveEdit(Edit):
         return Log(f"edits.title_remove_{self.how}", {"tags": listed(tags)})
 
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
+        tags = tags_in(drafts)
         if self.how == "tag":
             entries = entries_of("tags", self.tags)
-            matches: Callable[[str], bool] = TagMatcher(entries)
+            wanted = TagMatcher(entries).among(tags)
             said = words_in("tags", entries, drafts)
         elif self.how == "text":
-            parts = entries_of("tags", self.tags)
-            said = _parts_in(parts, self.ignore_case)
-            matches = _once(lambda tag: bool(said(tag)))
+            said = _parts_in(entries_of("tags", self.tags), self.ignore_case)
+            wanted = frozenset(tag for tag in tags if said(tag))
         else:
-            texts = list(dict.fromkeys([*_tags_in(drafts), *_sentences(drafts)]))
+            texts = list(dict.fromkeys([*tags, *sentences_in(drafts)]))
             found = found_spans("tags", self._patterns(), texts, self.ignore_case)
-            matches = found.__contains__
-            said = _looked_up(found)
+            wanted, said = frozenset(found), _looked_up(found)
 
         def without(tags: Tags) -> Sequence[str]:
-            return [tag for tag in tags if not matches(tag)]
+            return tags if wanted.isdisjoint(tags) else [tag for tag in tags if tag not in wanted]
 
         return Change(tags=without, prose=lambda line: cut(line, said(line)))
 
@@ -117,23 +119,18 @@ class ReplaceEdit(Edit):
         if self.how == "tag":
             return _merging("find", [self.find.strip()], split_tags(self.replace), drafts)
         by_line = self.within == "line"
-        lines = [draft.line for draft in drafts if draft.prose or by_line]
-        texts = list(dict.fromkeys(lines if by_line else [*_tags_in(drafts), *lines]))
+        lines = dict.fromkeys(draft.line for draft in drafts) if by_line else sentences_in(drafts)
+        texts = list(lines if by_line else dict.fromkeys([*tags_in(drafts), *lines]))
         if self.how == "regex":
             made = substituted("find", self.find, self.replace, texts, self.ignore_case)
         else:
             pattern = re.compile(re.escape(self.find), re.IGNORECASE if self.ignore_case else 0)
             made = {text: new for text in texts if (new := pattern.sub(lambda found: self.replace, text)) != text}
 
-        def new_line(line: str) -> str:
-            return made.get(line, line)
+        def new_line(text: str) -> str:
+            return made.get(text, text)
 
-        def new_tags(tags: Tags) -> Sequence[str]:
-            if made.keys().isdisjoint(tags):
-                return tags
-            return merged((part, tag in made) for tag in tags for part in split_tags(made.get(tag, tag)))
-
-        return Change(line=new_line, prose=new_line) if by_line else Change(tags=new_tags, prose=new_line)
+        return Change(line=new_line, prose=new_line) if by_line else Change(tags=respelt(new_line), prose=new_line)
 
 
 @dataclass(frozen=True)
@@ -161,23 +158,43 @@ class MergeEdit(Edit):
 
 
 def _merging(field: str, entries: Sequence[str], new: Tags, drafts: Sequence[Draft]) -> Change:
-    matches, said, words = TagMatcher(entries), words_in(field, entries, drafts), ", ".join(new)
-    alone = new[0] if len(new) == 1 and unweighted(new[0])[1] == 1 else ""
+    tags_there, said, words = tags_in(drafts), words_in(field, entries, drafts), ", ".join(new)
+    wanted = TagMatcher(entries).among(tags_there)
+    if len(new) == 1 and unweighted(new[0])[1] == 1:
+        key = bare_key(new[0])
+        same = wanted.union(tag for tag in tags_there if bare_key(tag) == key)
+        written = Looked(lambda tag: weighted(new[0], unweighted(tag)[1]))  # the weight of what it stands for
 
-    def with_new(tags: Tags) -> Sequence[str]:
-        if not matches.any(tags):
-            return tags
-        pairs = []
-        for tag in tags:
-            if not matches(tag):
-                pairs.append((tag, False))
-            elif alone:  # keeps the weight of what it stands for
-                pairs.append((weighted(alone, unweighted(tag)[1]), True))
-            else:
-                pairs += [(part, True) for part in new]
-        return merged(pairs)
+        def with_new(tags: Tags) -> Sequence[str]:
+            if wanted.isdisjoint(tags):
+                return tags
+            first = next(tag for tag in tags if tag in same)
+            rest = [tag for tag in tags if tag not in same]
+            rest.insert(tags.index(first), written[first] if first in wanted else first)
+            return rest
+    else:
+
+        def with_new(tags: Tags) -> Sequence[str]:
+            if wanted.isdisjoint(tags):
+                return tags
+            return merged((part, tag in wanted) for tag in tags for part in (new if tag in wanted else (tag,)))
 
     return Change(tags=with_new, prose=lambda line: swapped(line, said(line), words))
+
+
+def respelt(respell: Callable[[str], str]) -> Callable[[Tags], Sequence[str]]:
+    """Each tag as `respell` writes it, which may be several with commas, or nothing; what comes out twice by that is
+    kept once. `respell` is asked once for each tag."""
+    known = Looked(respell)
+
+    def every(tags: Tags) -> Sequence[str]:
+        new = [known[tag] for tag in tags]
+        keys = set(map(bare_key, new))
+        if len(keys) == len(new) and "" not in keys and not known.parted:
+            return new
+        return merged((part, known[tag] != tag) for tag in tags for part in split_tags(known[tag]))
+
+    return every
 
 
 def merged(pairs: Iterable[tuple[str, bool]]) -> list[str]:
@@ -197,7 +214,7 @@ def merged(pairs: Iterable[tuple[str, bool]]) -> list[str]:
 
 def words_in(field: str, entries: Sequence[str], drafts: Sequence[Draft]) -> Find:
     """Where entries are said in the sentences among the drafts."""
-    lines = _sentences(drafts)
+    lines = sentences_in(drafts)
     phrases = Phrases(entries)
     wild = [entry for entry in entries if is_wild(entry)]
     if not wild or not lines:
@@ -213,22 +230,3 @@ def _parts_in(parts: Sequence[str], ignore_case: bool) -> Find:
 
 def _looked_up(found: dict[str, list[tuple[int, int]]]) -> Find:
     return lambda text: apart(found.get(text, []))
-
-
-def _once(decide: Callable[[str], bool]) -> Callable[[str], bool]:
-    known: dict[str, bool] = {}
-
-    def look_up(tag: str) -> bool:
-        if tag not in known:
-            known[tag] = decide(tag)
-        return known[tag]
-
-    return look_up
-
-
-def _tags_in(drafts: Sequence[Draft]) -> list[str]:
-    return list(dict.fromkeys(tag for draft in drafts if not draft.prose for tag in draft.tags))
-
-
-def _sentences(drafts: Sequence[Draft]) -> list[str]:
-    return list(dict.fromkeys(draft.line for draft in drafts if draft.prose))
