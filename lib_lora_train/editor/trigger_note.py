@@ -15,12 +15,18 @@ def trigger_note(old: str, new: str) -> dict[str, Any]:
     return {_NEW: new, _OLD: old}
 
 
-def follow_trigger(desk: Desk, entry: Entry, forward: bool) -> None:
-    """Gives the project the word that an entry gave it, or the one it had before, unless somebody has set another one
-    since. Raises UserError("file.write")."""
+def word_after(entry: Entry, word: str, forward: bool) -> str:
+    """The project's word after `entry` has been applied (`forward`) or undone, when it is `word` before: that of the
+    entry, unless it gave none, or somebody has set another one since."""
     if _NEW not in entry.note:
-        return
+        return word
     new, old = str(entry.note[_NEW]), str(entry.note.get(_OLD, ""))
     before, after = (old, new) if forward else (new, old)
-    if desk.trigger == before:
-        desk.take(edit_project(desk.project, trigger_word=after))
+    return after if word == before else word
+
+
+def follow_trigger(desk: Desk, entry: Entry, forward: bool) -> None:
+    """Gives the project the word it has after an entry. Raises UserError("file.write")."""
+    word = word_after(entry, desk.trigger, forward)
+    if word != desk.trigger:
+        desk.take(edit_project(desk.project, trigger_word=word))

@@ -23,7 +23,7 @@ _MISSING = "missing:trigger"
 
 def check(desk: Desk, word: str, language: str) -> dict[str, Any]:
     """`GET /trigger`. `tokens` is -1 where they cannot be counted. Raises UserError: editor.word."""
-    word = _checked(word)
+    word = checked_word(word)
     sheet = desk.sheet()
     count = context_of(desk, sheet).count_tokens
     return {
@@ -51,7 +51,7 @@ def missing(desk: Desk) -> int:
 def change(desk: Desk, word: str) -> None:
     """Gives the project another word, or none, and puts it first in every caption but those for regularization, as one
     step of undo. Raises UserError: editor.word, and as `Desk.write`."""
-    word = _checked(word)
+    word = checked_word(word)
     with desk.lock:
         sheet = desk.sheet(now=True)
         old = desk.trigger
@@ -64,8 +64,11 @@ def change(desk: Desk, word: str) -> None:
             desk.take(edit_project(desk.project, trigger_word=word))
 
 
-def _checked(word: str) -> str:
-    """As captions write it: without blanks around it, and where it is several tags, with one comma between them."""
+def checked_word(word: str) -> str:
+    """As captions write it: without blanks around it, and where it is several tags, with one comma between them.
+
+    Raises UserError("editor.word").
+    """
     if len(word) > LONGEST or any(not sign.isprintable() for sign in word):
         raise UserError("editor.word", "word", longest=LONGEST)
     return join_tags(split_tags(word))
