@@ -75,7 +75,7 @@
             const key = (name) => make("kbd", {}, name);
             const group = (heading, rows) => make("section", {}, make("h4", {}, heading), make("dl", {},
                 ...rows.flatMap(([keys, words]) => [make("dt", {}, ...keys.map(key)), make("dd", {}, words)])));
-            openDialog(text("Keys"), {kind: "lora_train_keys"}, make("div", {class: "lora_train_keys_groups"},
+            openDialog(text("Keys"), {kind: "lora_train_key_list"}, make("div", {class: "lora_train_key_groups"},
                 group(text("Everywhere"), [
                     [["PageUp", "PageDown"], text("Previous and next picture")],
                     [["/"], text("To the filter")],

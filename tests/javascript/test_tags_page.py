@@ -216,6 +216,7 @@ def test_changed_by_another_program(card: Page, server: Tagging) -> None:
     conflict.locator('[data-action="take-theirs"]').click()
     expect(conflict).to_be_hidden()
     expect(card.locator(".lora_train_tag_words")).to_have_text([HOSTILE])
+    card.wait_for_function("loraTrain.tags.pictures.asked.size === 0")
     server.write("i0", "again")
     card.locator('[name="add-tag"]').fill("mine")
     card.locator('[name="add-tag"]').press("Enter")
