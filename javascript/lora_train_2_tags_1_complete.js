@@ -103,6 +103,12 @@
             return part.slice(0, LONGEST);
         }
 
+        /** Whether what was typed is a tag already, as it is. */
+        get complete() {
+            const {wanted} = this;
+            return this.suggestions.some(({tag}) => tag === wanted);
+        }
+
         typed(event) {
             if (this.other) {
                 if (!event.inputType) this.takeOther();
@@ -212,6 +218,9 @@
                 this.mark();
             } else if (event.key === "Escape") {
                 this.close();
+            } else if (event.key === "Tab" && !event.shiftKey && this.active < 0 && this.complete) {
+                this.close();
+                return;
             } else if (event.key === "Tab" && !event.shiftKey || event.key === "Enter" && this.active >= 0) {
                 this.choose(this.suggestions[Math.max(0, this.active)].tag);
             } else {

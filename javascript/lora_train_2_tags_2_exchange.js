@@ -60,6 +60,7 @@
             return make("section", {class: "lora_train_exchange_part", data: {part: "form"}}, this.forms,
                 make("p", {class: "lora_train_hint"},
                     text("Each form keeps its own captions: when you switch back, they are as they were."), " ",
+                    text("A picture without a caption of the other form keeps the one it has."), " ",
                     text("What is trained on is the form that is shown.")));
         }
 

@@ -66,18 +66,30 @@
         async check() {
             const turn = this.turn += 1;
             const {word, model} = this;
-            const {notes, tokens, missing} = await api.get([...model.path, "trigger"], {word});
+            const [{notes, tokens, missing}, elsewhere] = await Promise.all([
+                api.get([...model.path, "trigger"], {word}), this.elsewhere(word)]);
             if (turn !== this.turn || !model.overview) return;
             const same = word === this.current;
             this.notes.replaceChildren(...notes.map((one) => make("li", {}, one)));
             write(this.facts, [
                 word && tokens >= 0 ? plural(tokens, "{count} token", "{count} tokens") : "",
                 word ? this.missingWords(missing) : "",
+                word && elsewhere > missing ? plural(elsewhere - missing, "not first in {count} caption",
+                    "not first in {count} captions") : "",
             ].filter(Boolean).join(" · "));
-            const idle = same && (missing === 0 || !word);
+            const idle = same && elsewhere === 0;
             enable(this.press, !idle, word ? text("It is the trigger word already, and first everywhere.")
                 : text("There is no trigger word."));
             write(this.press, word || !this.current ? text("Put it first everywhere") : text("Remove it everywhere"));
+        }
+
+        /** In how many captions the word does not come first, those without it included. */
+        async elsewhere(word) {
+            const tags = word.split(",").map((one) => one.trim()).filter(Boolean);
+            if (tags.length === 0) return 0;
+            const edit = {kind: "add", tags, where: "front", move: true};
+            const question = {edit, filter: "-is:regularization", offset: 0, limit: 1};
+            return (await api.post([...this.model.path, "preview"], question)).changes;
         }
 
         missingWords(missing) {

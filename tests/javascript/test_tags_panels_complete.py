@@ -47,7 +47,7 @@ def suggestion(tag: str, count: int = 10, alias: str = "", translation: str = ""
 KNOWN = [
     suggestion("long hair", 4_512_345, translation="长发"), suggestion("long sleeves", 1_700_000, translation="长袖"),
     suggestion("lolita fashion", 9, alias="lolita"), suggestion("silver hair", 300_000, translation="银发"),
-    suggestion(HOSTILE, 1, translation="<b>长"),
+    suggestion("cape"), suggestion("cap"), suggestion(HOSTILE, 1, translation="<b>长"),
 ]  # fmt: skip
 
 
@@ -111,6 +111,11 @@ def test_by_keyboard(tags: Page) -> None:
     shown(tags, "long sleeves")
     one.press("Tab")  # the first
     assert tags.evaluate("taken") == ["long sleeves", "long", "long sleeves"]
+    one.press_sequentially("cap")
+    shown(tags, "cape", "cap")
+    one.press("Tab")  # it is a tag as it stands: on to the next field
+    expect(one).not_to_be_focused()
+    expect(one).to_have_value("cap")
 
 
 def test_chinese(tags: Page, server: Tagging) -> None:

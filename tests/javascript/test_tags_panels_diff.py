@@ -18,7 +18,9 @@ MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 def pieces(page: Page, before: list[str], after: list[str], moves: bool = False) -> list[tuple[str, str]]:
-    found = page.evaluate("([before, after, moves]) => loraTrain.diffLists(before, after, moves)", [before, after, moves])
+    found = page.evaluate(
+        "([before, after, moves]) => loraTrain.diffLists(before, after, moves)", [before, after, moves]
+    )
     return [(piece["kind"], piece["text"]) for piece in found]
 
 
