@@ -87,7 +87,7 @@ def _run(drafts: Sequence[Draft], change: Change, form: str) -> int:
     skipped = 0
     for draft in drafts:
         if change.text is not None:
-            _rewrite(draft, change.text(draft.text), form)
+            _rewrite(draft, change.text(draft.text), form, anew=True)
         elif draft.prose or change.line is not None:
             by_line = change.prose if draft.prose else change.line
             if by_line is None:
@@ -112,11 +112,11 @@ def _retag(draft: Draft, tags: Tags) -> None:
         draft.tags = split_tags(draft.line)
 
 
-def _rewrite(draft: Draft, text: str, form: str) -> None:
+def _rewrite(draft: Draft, text: str, form: str, anew: bool = False) -> None:
     if text == draft.text:
         return
     line = first_line(text)[1]
-    prose = form == "sentences" or (draft.prose if line else False) or (not draft.tags and is_prose(line))
+    prose = form == "sentences" or (is_prose(line) if anew or not draft.line else draft.prose)
     draft.text, draft.line, draft.tags, draft.prose, draft.tokens = text, line, split_tags(line), prose, -1
 
 
@@ -141,8 +141,8 @@ def _collect(proposal: Proposal, items: Sequence[Item], drafts: Sequence[Draft])
             continue
         before, after = set(item.tags), set(draft.tags)
         if len(before) == len(item.tags) and len(after) == len(draft.tags):
-            removed += before - after
-            added += after - before
+            removed += [tag for tag in item.tags if tag not in after]
+            added += [tag for tag in draft.tags if tag not in before]
         else:
             removed += (Counter(item.tags) - Counter(draft.tags)).elements()
             added += (Counter(draft.tags) - Counter(item.tags)).elements()

@@ -127,7 +127,7 @@ class TruncateEdit(Edit):
             for place, tag in enumerate(tags):
                 alone, followed = needs[tag]
                 if alone > left:
-                    return tags[:place]
+                    return tags[: max(place, 1)]  # a caption is never emptied by this
                 left -= followed
             return tags
 

@@ -63,15 +63,14 @@ class Change:
     """How an edit changes captions; of the ways that are given, one is taken for each caption.
 
     `text`: from the whole text of the file, for all captions. `line`: from the trained line, for captions of tags.
-    `tags`: the same, tag by tag. `prose`: from the trained line of sentences; without it they stay as they are, and
-    `skips` says whether that is worth a note. What comes back unchanged is left alone.
+    `tags`: the same, tag by tag. `prose`: from the trained line of sentences; without it they stay as they are.
+    `notes` and `asked` are what there is to say when all captions are done.
     """
 
     tags: Callable[[Tags], Sequence[str]] | None = None
     prose: Callable[[str], str] | None = None
     line: Callable[[str], str] | None = None
     text: Callable[[str], str] | None = None
-    skips: bool = True
     notes: Callable[[], list[Log]] = list
     asked: Callable[[], list[dict[str, object]]] = list
 

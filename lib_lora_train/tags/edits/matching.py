@@ -14,7 +14,7 @@ _STEP = 1.1  # what one pair of brackets multiplies attention with in prompts
 _DEEPEST = 10
 _BRACKET = re.compile(r"[()]")
 _ESCAPED = re.compile(r"\\([()\[\]])")
-_WILD = re.compile(r"\\([*?\\])|([*?])")
+WILD = re.compile(r"\\([*?\\])|([*?])")
 _LETTER = re.compile(r"[^\W_]")
 
 
@@ -74,12 +74,12 @@ def bare_keys(tags: Iterable[str]) -> list[str]:
 
 def is_wild(entry: str) -> bool:
     """Whether `*` and `?` in an entry stand for anything: not in tags that are made of signs, as !? is."""
-    return _LETTER.search(entry) is not None and any(found[2] for found in _WILD.finditer(entry))
+    return _LETTER.search(entry) is not None and any(found[2] for found in WILD.finditer(entry))
 
 
 def plain(entry: str) -> str:
     """An entry without the backslashes that make signs of its wildcards."""
-    return _WILD.sub(lambda found: found[1] or found[2], entry) if _LETTER.search(entry) else entry
+    return WILD.sub(lambda found: found[1] or found[2], entry) if _LETTER.search(entry) else entry
 
 
 class TagMatcher:
@@ -102,7 +102,7 @@ def _glob(entry: str) -> Callable[[str], bool]:
     """Whether a key is as the entry says. Its fixed parts are looked for from left to right: no pattern hangs it."""
     key = tag_key(entry)
     parts, lengths, place = [""], [0], 0
-    for found in _WILD.finditer(key):
+    for found in WILD.finditer(key):
         parts[-1] += re.escape(key[place : found.start()])
         lengths[-1] += found.start() - place
         place = found.end()

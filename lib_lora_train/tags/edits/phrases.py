@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from lib_lora_train.tags.edits.matching import is_wild, plain
+from lib_lora_train.tags.edits.matching import WILD
 
 Spans = Sequence[tuple[int, int]]
 
 _HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3"  # written without blanks, so that words end anywhere
 _WORD = rf"[^\W{_HAN}]"
 _BLANKS = r"[\s_]+"
+_WILDCARDS = {"*": r"\w*", "?": r"\w"}
 _CLOSING = ",.;:!?)]，。；：！？、）"
 
 
-def phrase_pattern(entry: str) -> str:
-    """A regular expression for an entry's words, blanks and underscores alike; `*` stands for a part of one word."""
-    wild = is_wild(entry)
-    words = [_word(part, wild) for part in re.split(_BLANKS, entry.strip(" _")) if part] or [re.escape(entry)]
+def phrase_pattern(entry: str, wild: bool = False) -> str:
+    """A regular expression for an entry's words, blanks and underscores alike.
+
+    With `wild`, `*` in it stands for any part of one word, and `?` for a letter.
+    """
     letters = entry.strip(" _") or entry
-    left = rf"(?<!{_WORD})" if re.match(_WORD, letters) or wild else ""
-    right = rf"(?!{_WORD})" if re.search(rf"{_WORD}\Z", letters) or wild else ""
-    return left + _BLANKS.join(words) + right
+    words = [_wild_word(part) if wild else re.escape(part) for part in re.split(_BLANKS, letters) if part]
+    left = rf"(?<!{_WORD})" if wild or re.match(_WORD, letters) else ""
+    right = rf"(?!{_WORD})" if wild or re.search(rf"{_WORD}\Z", letters) else ""
+    return left + (_BLANKS.join(words) or re.escape(entry)) + right
 
 
-def _word(part: str, wild: bool) -> str:
-    if not wild:
-        return re.escape(plain(part))
-    return re.sub(r"\\\*|\\\?", lambda found: r"\w*" if found.group() == r"\*" else r"\w", re.escape(part))
+def _wild_word(part: str) -> str:
+    """As in tags, a backslash makes a sign of a wildcard."""
+    pieces, at = [], 0
+    for found in WILD.finditer(part):
+        sign = re.escape(found[1]) if found[1] else _WILDCARDS[found[2]]
+        pieces += [re.escape(part[at : found.start()]), sign]
+        at = found.end()
+    return "".join([*pieces, re.escape(part[at:])])
 
 
 class Phrases:
-    """Finds several entries in sentences. Entries with wildcards are left to the worker of regular expressions."""
+    """Finds several entries, which have no wildcards, in sentences."""
 
     def __init__(self, entries: Iterable[str]) -> None:
-        fixed = sorted((entry for entry in dict.fromkeys(entries) if not is_wild(entry)), key=len, reverse=True)
-        self._found = [(_needle(entry), re.compile(phrase_pattern(entry), re.IGNORECASE)) for entry in fixed]
+        longest_first = sorted(dict.fromkeys(entries), key=len, reverse=True)
+        self._found = [(_needle(entry), re.compile(phrase_pattern(entry), re.IGNORECASE)) for entry in longest_first]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where they stand, from left to right; longer entries first, and none within another."""
@@ -50,7 +57,7 @@ class Phrases:
 
 def _needle(entry: str) -> str:
     """What a text must hold when it says the entry: a quick look before the slow one."""
-    return max(re.split(_BLANKS, plain(entry).casefold()), key=len)
+    return max(re.split(_BLANKS, entry.casefold()), key=len)
 
 
 def apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -95,9 +102,3 @@ def swapped(text: str, spans: Spans, new: str) -> str:
         pieces += [text[at:start], new]
         at = end
     return "".join([*pieces, text[at:]])
-
-
-def says(entries: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a text says one of the entries."""
-    phrases = Phrases(entries)
-    return lambda text: bool(phrases.spans(text))

@@ -147,16 +147,16 @@ class AffixEdit(Edit):
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
         if self.to == "caption":
             return Change(line=self._around, prose=self._around)
-        only, front = entries_of("only", self.only, needed=False), TagMatcher(context.front)
-        matches = TagMatcher(only) if only else lambda tag: not front(tag)
+        only, front = entries_of("only", self.only, needed=False), set(bare_keys(context.front))
+        matches = TagMatcher(only) if only else lambda tag: bare_key(tag) not in front
         around = Looked(lambda tag: self._around(tag).strip() if matches(tag) else tag)
         return Change(tags=lambda tags: [around[tag] for tag in tags])
 
     def _around(self, text: str) -> str:
         if not text:
             return text
-        before = "" if text.startswith(self.prefix.strip()) else self.prefix
-        behind = "" if text.endswith(self.suffix.strip()) else self.suffix
+        before = "" if text.startswith(self.prefix.lstrip()) else self.prefix
+        behind = "" if text.endswith(self.suffix.rstrip()) else self.suffix
         return before + text + behind
 
 

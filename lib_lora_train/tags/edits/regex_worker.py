@@ -41,7 +41,7 @@ def answered(task):
     try:
         patterns = [re.compile(pattern, flags) for pattern in task["patterns"]]
         if task["how"] == "spans":
-            return {"spans": [spans(patterns, text) for text in task["texts"]]}
+            return {"spans": spans(patterns, task["texts"], task["most"])}
         return {"texts": substituted(patterns[0], task["replacement"], task["texts"], task["longest"], task["most"])}
     except re.error as error:
         return {"error": "syntax", "reason": error.msg, "position": -1 if error.pos is None else error.pos}
@@ -51,8 +51,16 @@ def answered(task):
         return {"error": "large"}
 
 
-def spans(patterns, text):
-    return [found.span() for pattern in patterns for found in pattern.finditer(text)]
+def spans(patterns, texts, most):
+    """None for a text in which nothing is found; finding nothing at some place is finding. Raises ValueError."""
+    results, total = [], 0
+    for text in texts:
+        found = [match.span() for pattern in patterns for match in pattern.finditer(text)]
+        total += len(found)
+        if total > most:
+            raise ValueError("too much")
+        results.append([span for span in found if span[0] < span[1]] if found else None)
+    return results
 
 
 def substituted(pattern, replacement, texts, longest, most):

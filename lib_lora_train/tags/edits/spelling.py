@@ -11,11 +11,12 @@ from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.settings.fields import setting
 from lib_lora_train.signals import Log
 from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, entries_of, listed
-from lib_lora_train.tags.edits.matching import TagMatcher, unweighted, weighted
+from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, bare_keys, unweighted, weighted
 from lib_lora_train.tags.edits.taking import respelt
 from lib_lora_train.vision.tags_file import KAOMOJI
 
 _BLANKS = re.compile(r"\s+")
+_JOINED = re.compile(r"[^\s,]*_[^\s,]*")
 _ESCAPED = re.compile(r"\\([()\[\]])")
 _WIDE_COMMAS = re.compile("\\s*[，、]\\s*")
 _LETTERS = re.compile(r"[^\W\d_]{2}")
@@ -28,10 +29,12 @@ class SpellingEdit(Edit):
 
     kind: ClassVar[str] = "spelling"
     label: ClassVar[str] = "Spaces and underscores"
-    help: ClassVar[str] = "Writes tags with spaces or with underscores; doubled blanks go. Faces made of signs, as >_<, stay."  # fmt: skip
+    help: ClassVar[str] = "Writes tags with spaces or with underscores; doubled blanks go. Faces made of signs stay."  # fmt: skip
 
     write: str = setting("spaces", "Between words", "keep: as it is there.", choices=("spaces", "underscores", "keep"))
-    escapes: bool = setting(True, "No backslashes", "hat (red) for hat \\(red\\): backslashes belong in prompts only.")
+    escapes: bool = setting(
+        True, "No backslashes", "Takes off backslashes before brackets: they belong in prompts only."
+    )
     commas: bool = setting(True, "Chinese commas", "Full-width commas between tags become plain ones, which part tags.")
 
     def title(self) -> Log:
@@ -41,7 +44,7 @@ class SpellingEdit(Edit):
         spelt = respelt(self._spelt)
 
         def sentence(line: str) -> str:
-            text = line.replace("_", " ") if self.write == "spaces" and not _has_face(line) else line
+            text = _JOINED.sub(_parted, line) if self.write == "spaces" else line
             return _BLANKS.sub(" ", _ESCAPED.sub(r"\1", text) if self.escapes else text)
 
         return Change(tags=spelt, prose=sentence)
@@ -57,6 +60,10 @@ class SpellingEdit(Edit):
         if self.write == "underscores":
             text = ", ".join(part.replace(" ", "_") for part in split_tags(text))
         return text
+
+
+def _parted(found: re.Match[str]) -> str:
+    return found.group() if _has_face(found.group()) else found.group().replace("_", " ")
 
 
 def _has_face(text: str) -> bool:
@@ -84,10 +91,10 @@ class CaseEdit(Edit):
 
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
         only = entries_of("only", self.only, needed=False)
-        matches, front = TagMatcher(only) if only else None, TagMatcher(context.front)
+        matches, front = TagMatcher(only) if only else None, set(bare_keys(context.front))
 
         def written(tag: str) -> str:
-            if tag in KAOMOJI or front(tag) or (matches and not matches(tag)):
+            if tag in KAOMOJI or bare_key(tag) in front or (matches and not matches(tag)):
                 return tag
             return cased(tag, self.to)
 
@@ -113,7 +120,7 @@ class WeightsEdit(Edit):
 
     kind: ClassVar[str] = "weights"
     label: ClassVar[str] = "Weights"
-    help: ClassVar[str] = "Writes weights in brackets, (hat:1.2), or takes them off. Training reads the brackets as text unless weighted captions are on."  # fmt: skip
+    help: ClassVar[str] = "Writes weights in brackets, (hat:1.2), or takes them off. Training reads such brackets as text."  # fmt: skip
 
     tags: list[str] = setting([], "Tags", "None for all; * and ? are wildcards.")
     weight: float = setting(1.0, "Weight", "1 takes the brackets off.", minimum=0.05, maximum=2)

@@ -25,9 +25,9 @@ from lib_lora_train.tags.edits.base import (
     shortened,
     tags_in,
 )
-from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, is_wild, unweighted, weighted
+from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, is_wild, plain, unweighted, weighted
 from lib_lora_train.tags.edits.phrases import Phrases, Spans, apart, cut, phrase_pattern, swapped
-from lib_lora_train.tags.edits.regexes import check_pattern, found_spans, substituted
+from lib_lora_train.tags.edits.regexes import MOST_PATTERNS, check_pattern, found_spans, substituted
 
 HOW = ("tag", "text", "regex")
 Find = Callable[[str], Spans]
@@ -58,8 +58,8 @@ class RemoveEdit(Edit):
         patterns = [entry for entry in self.tags if entry.strip()]
         if not patterns:
             raise UserError("edits.nothing", "tags")
-        if len(patterns) > 50:
-            raise UserError("edits.too_many", "tags", most=50)
+        if len(patterns) > MOST_PATTERNS:
+            raise UserError("edits.too_many", "tags", most=MOST_PATTERNS)
         return patterns
 
     def title(self) -> Log:
@@ -96,7 +96,7 @@ class ReplaceEdit(Edit):
 
     find: str = setting("", "Find", "What is there now.")
     replace: str = setting("", "Replace with", "What to write for it; nothing removes it. Commas make several tags.")
-    how: str = setting("tag", "Find is", "tag: a whole tag, * and ? are wildcards; text: any part of the text; regex: a regular expression, whose groups are \\1, \\2 or \\g<name> in the new text.", choices=HOW)  # fmt: skip
+    how: str = setting("tag", "Find is", "tag: a whole tag, * and ? are wildcards; text: any part of the text; regex: a regular expression, whose groups the new text may name.", choices=HOW)  # fmt: skip
     within: str = setting("tags", "Look in", "For text and regex: tags: in each tag for itself; line: in the whole caption.", choices=("tags", "line"))  # fmt: skip
     ignore_case: bool = setting(True, "Capitals are alike", "For text and regex; for whole tags they always are.")
 
@@ -112,6 +112,10 @@ class ReplaceEdit(Edit):
             raise UserError("edits.nothing", "find")
 
     def title(self) -> Log:
+        if not self.replace.strip():
+            if self.how == "tag":
+                return Log("edits.title_remove_tag", {"tags": shortened(self.find.strip())})
+            return Log("edits.title_cut", {"find": shortened(self.find)})
         values = {"find": shortened(self.find), "replace": shortened(self.replace)}
         return Log(f"edits.title_replace_{self.how}", values)
 
@@ -185,7 +189,7 @@ def _merging(field: str, entries: Sequence[str], new: Tags, drafts: Sequence[Dra
 def respelt(respell: Callable[[str], str]) -> Callable[[Tags], Sequence[str]]:
     """Each tag as `respell` writes it, which may be several with commas, or nothing; what comes out twice by that is
     kept once. `respell` is asked once for each tag."""
-    known = Looked(respell)
+    known = Looked(lambda tag: respell(tag).strip())
 
     def every(tags: Tags) -> Sequence[str]:
         new = [known[tag] for tag in tags]
@@ -215,11 +219,11 @@ def merged(pairs: Iterable[tuple[str, bool]]) -> list[str]:
 def words_in(field: str, entries: Sequence[str], drafts: Sequence[Draft]) -> Find:
     """Where entries are said in the sentences among the drafts."""
     lines = sentences_in(drafts)
-    phrases = Phrases(entries)
+    phrases = Phrases(plain(entry) for entry in entries if not is_wild(entry))
     wild = [entry for entry in entries if is_wild(entry)]
     if not wild or not lines:
         return phrases.spans
-    found = found_spans(field, [phrase_pattern(entry) for entry in wild], lines, ignore_case=True)
+    found = found_spans(field, [phrase_pattern(entry, wild=True) for entry in wild], lines, ignore_case=True)
     return lambda line: apart([*phrases.spans(line), *found.get(line, [])])
 
 
