@@ -1,0 +1,76 @@
+"""Drawing what is missing of a grid: batch by batch, each kept as soon as it is drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from lib_lora_train.host.base import Session, places
+from lib_lora_train.preview.cells import CellStore
+from lib_lora_train.preview.grids import Cell, Grid, batches
+from lib_lora_train.signals import Commands, EventSink, Stage, Stopped
+
+
+@dataclass(frozen=True)
+class Made:
+    """How many pictures were drawn and how many were there already; `cancelled` by somebody's Interrupt or Skip.
+    `switches` is how often a LoRA was put on the model. `seconds` is what it took."""
+
+    drawn: int
+    kept: int
+    cancelled: int
+    switches: int
+    seconds: float
+
+
+def make_grid(
+    session: Session,
+    grid: Grid,
+    store: CellStore,
+    events: EventSink,
+    commands: Commands,
+    at_once: int = 1,
+    finished: Callable[[Cell], None] = lambda cell: None,
+) -> Made:
+    """Draws the cells that are missing in `store`, `at_once` in a batch. Stopped or killed at any moment, what is drawn
+    stays, and the next call goes on to the very same pixels. `finished` is told of each new cell.
+
+    Raises Stopped; UserError as `Session.generate` and `CellStore.put`, and preview.nothing, preview.too_many.
+    """
+    grid.check()
+    cells = grid.cells()
+    present = store.present()
+    total, drawn, cancelled, switches = len(cells), 0, 0, 0
+    kept = sum(cell.key in present for cell in cells)
+    started = time.monotonic()
+    on: tuple[int, int, float] | None = None
+    events(Stage("preview.stage_drawing", kept, total))
+    for batch in batches(cells, at_once):
+        missing = [cell for cell in batch if cell.key not in present]
+        if not missing:
+            continue
+        if commands.stopping:
+            raise Stopped
+        if (batch[0].base, batch[0].column, batch[0].weight) != on:
+            on = (batch[0].base, batch[0].column, batch[0].weight)
+            switches += on[1] >= 0
+        # All of the batch, though some are there: the pixels of a picture depend, in their last bit, on the batch.
+        made = _draw(session, grid, batch, store, {cell.key for cell in missing})
+        for cell in made:
+            finished(cell)
+        drawn += len(made)
+        cancelled += len(missing) - len(made)
+        events(Stage("preview.stage_drawing", kept + drawn + cancelled, total))
+    return Made(drawn, kept, cancelled, switches, time.monotonic() - started)
+
+
+def _draw(session: Session, grid: Grid, batch: list[Cell], store: CellStore, wanted: Collection[str]) -> list[Cell]:
+    requests = [grid.request(cell) for cell in batch]
+    pictures = session.generate(requests)
+    made = []
+    for place, picture in zip(places(requests, pictures), pictures, strict=True):
+        if batch[place].key in wanted:
+            store.put(batch[place].key, picture.image, picture.infotext)
+            made.append(batch[place])
+    return made
