@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from lib_lora_train.collection.caption_files import Caption, read_file
 from lib_lora_train.collection.layout import CACHE
@@ -25,6 +25,14 @@ INDEX_VERSION = 1
 _Entry = list  # [length, time, then two values that were read]
 
 
+class Facts(Protocol):
+    """What is asked of an `os.stat_result`."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_mode: int
+
+
 class Index:
     """Sizes and captions of one project, or of another folder; `path` is where they are kept."""
 
@@ -37,7 +45,7 @@ class Index:
     def of_project(cls, project: Project) -> Index:
         return cls(project.path(CACHE, "index.json"))
 
-    def size(self, path: Path, key: str, where: str, information: os.stat_result) -> tuple[int, int]:
+    def size(self, path: Path, key: str, where: str, information: Facts) -> tuple[int, int]:
         """(width, height) of an upright picture; its header is read when it has changed. Raises as `read_size`."""
         mark = [information.st_size, information.st_mtime_ns]
         entry = self._old.get(key)
@@ -46,7 +54,7 @@ class Index:
         self._new[key] = entry
         return entry[2], entry[3]
 
-    def caption(self, path: Path, key: str, information: os.stat_result | None = None) -> Caption:
+    def caption(self, path: Path, key: str, information: Facts | None = None) -> Caption:
         """A caption file, read when it has changed; what cannot be read is tried again each time.
 
         `information` is what `lstat` says of it, for whoever knows.

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 _WORDS = re.compile(r"\S+")
-# Texts whose words can be counted one by one: without what the tokenizer treats as a whole (its marks, and the HTML
-# entities that ftfy resolves) and without signs whose repair depends on what stands around them.
-_SEPARABLE = re.compile("(?:(?!<\\|)[ -%'-~])*")
 _MOST_KEPT = 200_000  # words
 _WORD_END = "</w>"
 
@@ -53,7 +50,7 @@ class VocabularyCounter:
         return last
 
     def _count(self, text: str) -> int:
-        if _SEPARABLE.fullmatch(text) is None:
+        if not _separable(text):
             return count_tokens(self.tokenizer, text)
         known = self._known
         return sum([known[word] if word in known else self._word(word) for word in text.split(" ") if word])
@@ -74,6 +71,12 @@ class VocabularyCounter:
             if size < 0:
                 return index
         return len(word)
+
+
+def _separable(text: str) -> bool:
+    """Whether its words can be counted one by one: it holds nothing that the tokenizer treats as a whole (its marks, and
+    HTML entities, which ftfy resolves), and no signs whose repair depends on what stands around them."""
+    return text.isascii() and text.isprintable() and "<|" not in text and "&" not in text
 
 
 class NoCounter:

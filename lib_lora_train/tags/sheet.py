@@ -6,8 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from lib_lora_train.collection.caption_files import Caption, caption_from
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, stem_of
@@ -17,8 +18,20 @@ from lib_lora_train.tags.columns import Columns
 from lib_lora_train.tags.item import UNKNOWN, Item
 from lib_lora_train.tags.token_counts import TokenCounts
 
-Mark = tuple[int, ...]
-UNSURE: Mark = ()  # equals no mark of a file: whatever is there is read again
+
+class Mark(NamedTuple):
+    """What tells one state of a file from another. `fresh` is set, to the time of reading, for a file that was written
+    just before."""
+
+    st_size: int
+    st_mtime_ns: int
+    st_ino: int
+    st_mode: int
+    fresh: int = 0
+
+
+UNSURE = Mark(-1, 0, 0, 0)  # no file's: whatever is there is read again
+_reads_as_prose = lru_cache(maxsize=1 << 16)(is_prose)  # of the same few thousand tags again and again
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Sheet:
         found = Counter(chain.from_iterable(set(item.tags) for item in self.items if not item.prose))
         prose = Counter(chain.from_iterable(set(item.tags) for item in self.items if item.prose))
         for tag, count in prose.items():
-            if found[tag] + count > 1 and not is_prose(tag):
+            if found[tag] + count > 1 and not _reads_as_prose(tag):
                 found[tag] += count
         return +found
 
@@ -159,8 +172,10 @@ def captioned(
 ) -> Item:
     """The picture `item` with that caption; everything else of it stays."""
     line = first_line(caption.text)[1]
+    tags = split_tags(line)
     tokens = counts.of(caption.version, line) if caption.error is None else UNKNOWN
     return Item(
         item.id, key, item.picture, item.name, item.concept, item.regularization, item.width, item.height, item.bytes,
-        item.stamp, caption.text, caption.version, files, split_tags(line), is_prose(line), tokens, problem,
+        item.stamp, caption.text, caption.version, files, tags,
+        any(map(_reads_as_prose, tags)), tokens, problem,
     )  # fmt: skip

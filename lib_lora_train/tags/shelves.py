@@ -20,7 +20,7 @@ from lib_lora_train.tags.token_counts import TokenCounts
 
 # A file that was written this short a time ago may be written again within one tick of the file system's clock.
 _FRESH_NS = 50_000_000
-_BESIDE = Caption()
+_NO_FILE = Caption()
 
 Overlay = Mapping[str, "bytes | None"]  # what captions are to hold, by path below the base; None: no file
 
@@ -29,34 +29,24 @@ Overlay = Mapping[str, "bytes | None"]  # what captions are to hold, by path bel
 class Reader:
     """Reads shelves below `base`. `overlay` is what the journal knows and the files do not yet hold.
 
-    `index` knows files from an earlier process. `read` counts the captions that were read or changed.
+    `index` knows files from an earlier process.
     """
 
     base: Path
     counts: TokenCounts
     overlay: Overlay = field(default_factory=dict)
     index: Index | None = None
-    read: int = 0
 
     def shelf(self, folder: Path, concept: Concept, known: Shelf | None) -> Shelf:
         """The pictures of one folder. Raises UserError("dataset.folder")."""
-        files = _files(folder)
-        fresh = time.time_ns() - _FRESH_NS
-        marks: dict[str, Mark] = {
-            name: (facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_mode)
-            if facts.st_mtime_ns < fresh
-            else (facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_mode, fresh)
-            for name, facts in files.items()
-        }
-        lead = f"{concept.key}/" if concept.key else ""
-        waiting = {
-            key[len(lead) :]: data for key, data in self.overlay.items() if key.rpartition("/")[0] == concept.key
-        }
+        pictures, marks = _listed(folder)
+        start = len(concept.key) + 1 if concept.key else 0
+        waiting = {key[start:]: data for key, data in self.overlay.items() if key.rpartition("/")[0] == concept.key}
         if known is not None and (known.concept != concept or known.counter != self.counts.key):
             known = None
         if known is not None and not waiting and known.marks == marks:
             return known
-        return _Pass(self, folder, concept, files, marks, waiting, known).shelf()
+        return _Pass(self, folder, concept, marks, waiting, known).shelf(pictures)
 
 
 @dataclass
@@ -66,14 +56,12 @@ class _Pass:
     reader: Reader
     folder: Path
     concept: Concept
-    files: Mapping[str, os.stat_result]
     marks: dict[str, Mark]
     waiting: Overlay
     known: Shelf | None
     old: dict[str, Item] = field(default_factory=dict)
 
-    def shelf(self) -> Shelf:
-        names = [name for name in self.files if is_picture_name(name)]
+    def shelf(self, names: list[str]) -> Shelf:
         if self.known is not None:
             self.old = {_last(item.picture): item for item in self.known.items}
         if self.old.keys() == set(names):
@@ -81,9 +69,8 @@ class _Pass:
         else:
             names.sort(key=natural)
         items = tuple([self._item(name) for name in names])
-        for name in self.waiting:
-            self.marks[name] = UNSURE
-        return Shelf(self.concept, self.marks, items, self.reader.counts.key)
+        marks = self.marks | dict.fromkeys(self.waiting, UNSURE)
+        return Shelf(self.concept, marks, items, self.reader.counts.key)
 
     def _item(self, name: str) -> Item:
         stem = stem_of(name)
@@ -107,7 +94,6 @@ class _Pass:
         return old.files[:1] == (caption,) and caption_from(data, old.name).version == old.version
 
     def _captioned(self, item: Item, name: str, captions: list[str]) -> Item:
-        self.reader.read += 1
         found = {caption: self._caption(caption) for caption in captions}
         files = tuple(caption for caption in captions if found[caption].version or found[caption].error)
         caption = first_caption(found[file] for file in files)
@@ -121,10 +107,10 @@ class _Pass:
     def _caption(self, name: str) -> Caption:
         if name in self.waiting:
             data = self.waiting[name]
-            return _BESIDE if data is None else caption_from(data, shown(name))
-        facts = self.files.get(name)
+            return _NO_FILE if data is None else caption_from(data, shown(name))
+        facts = self.marks.get(name)
         if facts is None or not stat.S_ISREG(facts.st_mode):
-            return _BESIDE
+            return _NO_FILE
         path, index = self.folder / name, self.reader.index
         if index is None:
             return read_file(path, shown(name))
@@ -132,7 +118,7 @@ class _Pass:
 
     def _picture(self, name: str) -> Item:
         """Everything but the caption."""
-        facts, where, concept = self.files[name], shown(name), self.concept
+        facts, where, concept = self.marks[name], shown(name), self.concept
         width = height = 0
         problem = None
         path, key = self.folder / name, f"{concept.key}/{name}"
@@ -154,23 +140,32 @@ class _Pass:
         )  # fmt: skip
 
 
-def _files(folder: Path) -> dict[str, os.stat_result]:
-    """Pictures and captions in a folder by name, and whatever is named like one; hidden ones left out."""
-    found = {}
+def _listed(folder: Path) -> tuple[list[str], dict[str, Mark]]:
+    """Pictures in a folder, and marks of them and of caption files; hidden ones left out."""
+    pictures: list[str] = []
+    marks: dict[str, Mark] = {}
+    fresh = time.time_ns() - _FRESH_NS
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] != "." and (name.endswith(CAPTION_SUFFIXES) or is_picture_name(name)):
-                    try:
-                        found[name] = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:  # taken away meanwhile
-                        continue
+                is_picture = not name.endswith(CAPTION_SUFFIXES) and is_picture_name(name)
+                if name[0] == "." or not (is_picture or name.endswith(CAPTION_SUFFIXES)):
+                    continue
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # taken away meanwhile
+                    continue
+                written = facts.st_mtime_ns
+                seen = fresh if written > fresh else 0
+                marks[name] = Mark(facts.st_size, written, facts.st_ino, facts.st_mode, seen)
+                if is_picture:
+                    pictures.append(name)
     except FileNotFoundError:
-        return {}
+        return [], {}
     except OSError as error:
         raise UserError("dataset.folder", folder.name, folder=folder.name, reason=error.strerror or "?") from error
-    return found
+    return pictures, marks
 
 
 def _last(path: str) -> str:
