@@ -18,7 +18,7 @@
             this.input = make("input", {class: "lora_train_input", type: "text", name: "trigger", maxlength: LONGEST,
                 autocomplete: "off", spellcheck: "false", translate: "no",
                 placeholder: text("A word without a meaning, such as hana1")});
-            this.facts = make("p", {class: "lora_train_hint", role: "status", "data-note": "trigger"});
+            this.facts = make("p", {class: "lora_train_hint", role: "status", "data-note": "trigger-word"});
             this.notes = make("ul", {class: "lora_train_warnings"});
             this.press = button(text("Put it first everywhere"), {kind: "primary", name: "trigger-apply",
                 run: () => this.apply()});
@@ -34,7 +34,15 @@
                 event.preventDefault();
                 if (!this.press.disabled) this.press.click();
             });
-            on("tags", () => { if (this.element.isConnected) this.checkSoon(); });
+            on("tags", (overview) => { if (overview && this.element.isConnected) this.follow(); });
+        }
+
+        /** The word may have changed, by Undo or elsewhere: what was not typed here goes along with it. */
+        follow() {
+            const {current} = this;
+            if (this.word === this.followed) this.input.value = current;
+            this.followed = current;
+            this.checkSoon();
         }
 
         get word() {
@@ -48,7 +56,7 @@
         }
 
         async opened() {
-            this.input.value = this.current;
+            this.input.value = this.followed = this.current;
             write(this.facts, "");
             this.notes.replaceChildren();
             this.input.focus();
