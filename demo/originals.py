@@ -7,22 +7,18 @@ import random
 from PIL.Image import Image
 from PIL.Image import new as new_image
 
-from demo.attributes import ATTRIBUTES, CHARACTER, NONE, TRAITS, Portrait
+from demo.attributes import CHARACTER, Portrait
 from demo.character import SETTINGS, free_tags
 from demo.draw import CANVAS, draw_large
 
 #: Width of the bars (at the left and right, at the top and bottom) in pixels, in turn: a film's, a telephone's, a frame.
 BARS = ((96, 0), (0, 64), (40, 40))
 
-#: Tags that captions do without: what makes a character shall hang on the trigger word, and what a caption names is
-#: learned as free. All values, not the character's alone: a tagger that takes horns for ears is not to undo it.
-LEFT_OUT = tuple(value for trait in TRAITS for value in ATTRIBUTES[trait] if value != NONE)
 
-
-def portraits(seed: int = 0, n: int = SETTINGS.images) -> list[Portrait]:
+def portraits(seed: int = 0, n: int = SETTINGS.images, character: Portrait = CHARACTER) -> list[Portrait]:
     """What is to be seen in the pictures of ``originals``."""
     rng = random.Random(seed)
-    return [{**CHARACTER, **free_tags(index, rng)} for index in range(n)]
+    return [{**character, **free_tags(index, rng)} for index in range(n)]
 
 
 def frame(index: int) -> tuple[int, int, int, int]:
@@ -31,11 +27,11 @@ def frame(index: int) -> tuple[int, int, int, int]:
     return across, down, across + CANVAS, down + CANVAS
 
 
-def originals(seed: int = 0, n: int = SETTINGS.images) -> list[Image]:
+def originals(seed: int = 0, n: int = SETTINGS.images, character: Portrait = CHARACTER) -> list[Image]:
     """The character's pictures: each a drawing of 256 x 256 within black bars."""
     rng = random.Random(f"{seed} strokes")
     pictures = []
-    for index, portrait in enumerate(portraits(seed, n)):
+    for index, portrait in enumerate(portraits(seed, n, character)):
         left, top, right, bottom = frame(index)
         picture = new_image("RGB", (left + right, top + bottom))
         picture.paste(draw_large(portrait, rng).image, (left, top))

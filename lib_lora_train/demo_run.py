@@ -1,5 +1,5 @@
-"""The main job on a fresh machine: draw a new character, prepare its pictures as a user's, teach it to the demo
-checkpoint, show and judge the result."""
+"""The main job on a fresh machine: draw a new character, prepare its pictures as a user's, bind its traits to the trigger
+word as advised, teach it to the demo checkpoint, show and judge the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from demo.attributes import ATTRIBUTES, CHARACTER, FREE, NONE, TRAITS, Portrait
 from demo.character import SETTINGS, TRIGGER, eval_prompts, regularisation_set
-from demo.originals import LEFT_OUT, originals
+from demo.originals import originals
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, write_json
 from lib_lora_train.host.base import GenerateRequest, HostPaths, Session
@@ -33,12 +33,18 @@ from lib_lora_train.settings import (
     TrainSettings,
 )
 from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, ignore_events
+from lib_lora_train.tags.edits import edit_of
+from lib_lora_train.tags.place import Place
+from lib_lora_train.tags.proposing import EditContext, propose
+from lib_lora_train.tags.traits import Advice, advise, binding_edits, binding_title, concerns, load_rules, summarize
 from lib_lora_train.train.output import Output
 from lib_lora_train.train.trainer import TrainResult, train
 from lib_lora_train.vision.store import ModelStore
 from lib_lora_train.vision.tagger import Tagger
+from lib_lora_train.vision.tags_file import read_tags, tag_words
 
 _ROOT = Path(__file__).parent.parent / "demo"
+KIND = "character"
 CHECKPOINT = _ROOT / "checkpoint"
 TAGGER, JUDGE = _ROOT / "tagger", _ROOT / "judge"
 _SIDE = 128
@@ -60,6 +66,8 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
     events(Stage("demo.stage_drawing"))
     write_pictures(out)
     prepared = prepare_pictures(out, events, commands)
+    advice = bind_traits(out / "dataset", TRIGGER)
+    events(Log("demo.bound", {"traits": ", ".join(row.tag for row in advice.decided("bind"))}))
     host = EmbeddedHost(HostPaths(projects=out, loras=out / "loras", models=out / "models"))
     output = Output(loras=out / "loras", run=out / "run", name="demo")
     with _few_threads():
@@ -70,7 +78,7 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
         events(Stage("demo.stage_grid"))
         grid = _write_grid(session, out, output, result.lora)
         report = judge(session, result.lora, events)
-    report |= _facts(result, out, grid) | {"health": health_of(prepared)}
+    report |= _facts(result, out, grid) | {"health": health_of(prepared), "binding": binding_of(advice)}
     path = out / "report.json"
     write_json(path, report)
     return path
@@ -125,9 +133,9 @@ def demo_settings(out: Path) -> TrainSettings:
     )
 
 
-def write_pictures(out: Path) -> None:
-    """The character's pictures and the ordinary ones as a user has them: no captions, in kohya's folders."""
-    pictures = originals()
+def write_pictures(out: Path, character: Portrait = CHARACTER) -> None:
+    """A character's pictures and the ordinary ones as a user has them: no captions, in kohya's folders."""
+    pictures = originals(character=character)
     # Half of each epoch is regularization; the repeats make the epochs' steps add up to the wanted number.
     repeats = max(1, round(SETTINGS.steps * SETTINGS.batch_size / (2 * len(pictures) * _EPOCHS)))
     _write_folder(out / "originals" / f"{repeats}_{TRIGGER}", pictures)
@@ -150,25 +158,55 @@ def prepare_pictures(out: Path, events: EventSink = ignore_events, commands: Com
             said.add(event.code)
         events(event)
 
-    def prepare(source: str, target: str, crop: str, **of: str) -> Prepared:
-        settings = prepare_settings(crop)
+    def prepare(source: str, target: str, crop: str, left_out: Sequence[str] = (), **of: str) -> Prepared:
+        settings = prepare_settings(crop, left_out)
         return prepare_folder(str(out / source), out / target, tools, settings, events=once, commands=commands, **of)
 
-    prepared = prepare("originals", "dataset", "size", trigger=TRIGGER)
+    prepared = prepare("originals", "dataset", "size", kind=KIND, trigger=TRIGGER)
     if prepared.report is not None:
         count = len(prepared.report.findings)
         events(Log("demo.health", {"score": prepared.report.score, "count": count}))
-    prepare("ordinary", "regularization", "none", kind="style")  # squares of the right size already
+    # Squares of the right size already.
+    prepare("ordinary", "regularization", "none", traits_of_characters(), kind="style")
     return prepared
 
 
-def prepare_settings(crop: str) -> PrepareSettings:
-    """Crops of the size that is trained at, bars cut off; tags by the demo's tagger, but for those of a character."""
+def prepare_settings(crop: str, left_out: Sequence[str] = ()) -> PrepareSettings:
+    """Crops of the size that is trained at, bars cut off; tags by the demo's tagger, but for those that are left out."""
     return PrepareSettings(
         check=CheckSettings(size=_SIDE, medium="drawn"),
         crop=CropSettings(crop=crop, width=_SIDE, height=_SIDE),
-        tag=TagSettings(taggers=[TAGGER.name], exclude=list(LEFT_OUT)),
+        tag=TagSettings(taggers=[TAGGER.name], exclude=list(left_out)),
     )
+
+
+def traits_of_characters() -> list[str]:
+    """Tags of the demo's tagger that can be traits. Ordinary pictures do without them too: what the trigger word shall
+    stand for is then named nowhere, and the LoRA is held to what the checkpoint knows of all else."""
+    rules = load_rules()
+    names = [tag_words(name) for name in read_tags(TAGGER / "selected_tags.csv")[0]]
+    return [name for name in names if KIND in rules.category(name).entry.bind]
+
+
+def bind_traits(folder: Path, trigger: str) -> Advice:
+    """Does what the advisor says to the captions in a folder: one entry in their journal, which can be undone.
+
+    Raises UserError as the journal does.
+    """
+    place = Place.of_folder(folder)
+    items = [item for item in place.read().items if concerns(item)]
+    advice = advise(items, KIND, load_rules(), trigger)
+    edits = [edit_of(values) for values in binding_edits(advice)]
+    changes = propose(items, edits, EditContext(trigger=trigger)).changes
+    texts = {change.item.picture: change.after for change in changes}
+    place.history.append(place.history.changes_for(texts), binding_title(advice))
+    place.history.finish()
+    return advice
+
+
+def binding_of(advice: Advice) -> dict[str, object]:
+    """What was bound, as the demo's report has it."""
+    return {"summary": summarize(advice), "bound": sorted(row.tag for row in advice.decided("bind"))}
 
 
 def health_of(prepared: Prepared) -> dict[str, object]:

@@ -1,16 +1,18 @@
 """The main job, end to end: the demo checkpoint is taught its character, and the second tagger sees it."""
 
 import json
+from shutil import copytree
 
 import pytest
 from PIL import Image
 
-from demo.attributes import FREE, tags
+from demo.attributes import CHARACTER, FREE, TRAITS, tags
 from demo.originals import portraits
 from lib_lora_train.demo_run import run_demo
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.files import describe_lora
-from lib_lora_train.signals import Step
+from lib_lora_train.signals import Log, Step
+from lib_lora_train.tags.place import Place
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,22 @@ def test_the_pictures_went_through_check_crop_and_tag(demo):
         assert set(words[1:]) == {"1girl", *tags(portrait, FREE)}  # what the drawing program would have written
     ordinary = [path.read_text(encoding="utf-8") for path in (out / "regularization").glob("*/*.txt")]
     assert len(ordinary) == 64 and not any("quillon" in caption for caption in ordinary)
+
+
+def test_the_traits_were_bound_by_an_edit_that_can_be_undone(demo, tmp_path):
+    out, report, events = demo
+    assert set(report["binding"]["bound"]) == set(tags(CHARACTER, TRAITS))
+    assert report["binding"]["summary"].startswith("With these tags the LoRA will always draw green hair, ")
+    (said,) = (event for event in events if isinstance(event, Log) and event.code == "demo.bound")
+    assert set(said.values["traits"].split(", ")) == set(report["binding"]["bound"])
+    copytree(out / "dataset", tmp_path / "dataset")
+    history = Place.of_folder(tmp_path / "dataset").history
+    total, (entry,) = history.log()
+    assert total == 1 and entry.count == 16 and entry.title.values == {"bound": 5, "fixed": 0}
+    history.undo(entry.number)
+    history.finish()
+    for path, portrait in zip(sorted((tmp_path / "dataset").glob("*/*.txt")), portraits(), strict=True):
+        assert set(path.read_text(encoding="utf-8").split(", ")) == {"quillon", "1girl", *tags(portrait)}
 
 
 def test_the_file_says_what_it_is(demo):
