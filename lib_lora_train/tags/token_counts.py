@@ -61,14 +61,14 @@ class TokenCounts:
         return self.key == ("" if counter is None or counter.trouble is not None else counter.key)
 
     def of(self, version: str, line: str) -> int:
-        """Tokens of a caption's trained line. `version` is the caption's; "" is not remembered."""
+        """Tokens of a caption's trained line. `version` is the caption's."""
         if self._counter is None:
             return UNKNOWN
+        if not line:
+            return 0
         found = self._known.get(version)
         if found is None:
-            found = self._counter.count([visible(line)[:_LONGEST]])[0]
-            if version:
-                self._known[version] = found
+            found = self._known[version] = self._counter.count([visible(line)[:_LONGEST]])[0]
         return found
 
     def save(self, versions: Iterable[str], least: int = 1) -> None:
@@ -94,10 +94,9 @@ def cut_at(text: str, counter: Counter, limit: int) -> int:
     cut = counter.cut(seen, limit)
     if cut < 0 or seen == line:
         return len(before) + cut if cut >= 0 else -1
-    place = 0  # in the line with all its characters
-    for _ in range(cut):
-        place = line.index(seen[0], place) + 1
-        seen = seen[1:]
+    place = -1  # in the line with all its characters
+    for character in seen[: cut + 1]:
+        place = line.index(character, place + 1)
     return len(before) + place
 
 

@@ -10,7 +10,7 @@ from lib_lora_train.collection.caption_files import Caption, caption_from
 from lib_lora_train.collection.names import stem_of
 from lib_lora_train.errors import UserError
 from lib_lora_train.tags.item import Item
-from lib_lora_train.tags.sheet import Concept, Shelf, Sheet, captioned
+from lib_lora_train.tags.sheet import Concept, Sheet, Shelf, captioned
 from lib_lora_train.tags.token_counts import TokenCounts
 
 HERO = Concept("c1", "hero", "dataset/10_hero", 10)

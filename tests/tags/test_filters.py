@@ -115,7 +115,9 @@ def test_what_a_filter_finds(text: str, places: list[int]) -> None:
 
 
 def test_trigger_of_several_parts_and_of_letters_without_blanks() -> None:
-    pictures = sheet(["qui llon, 1girl, x y", "qui llon, x", "x y, qui_llon", "a quillons dog runs.", "画面中有小红站在雨里。"])
+    pictures = sheet(
+        ["qui llon, 1girl, x y", "qui llon, x", "x y, qui_llon", "a quillons dog runs.", "画面中有小红站在雨里。"]
+    )
     assert found("has:trigger", pictures, "qui llon, x y") == [0, 2]
     assert found("has:trigger", pictures, "quillon") == []  # not within another word
     assert found("has:trigger", pictures, "小红") == [4]

@@ -171,7 +171,9 @@ def test_filters_agree_with_a_naive_evaluator(pictures: list[Item], said: Said) 
 
 
 @given(PICTURES, WHOLE, st.sampled_from(TAGS), st.data())
-def test_clicking_agrees_with_a_naive_evaluator(pictures: list[Item], said: Said, clicked: str, data: st.DataObject) -> None:
+def test_clicking_agrees_with_a_naive_evaluator(
+    pictures: list[Item], said: Said, clicked: str, data: st.DataObject
+) -> None:
     """Including a tag shows of the pictures those that hold it, excluding the others; both undo each other."""
     whole = sheet(pictures)
 
