@@ -30,6 +30,7 @@ from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.reading import Loaded, from_flat, load_settings, parse_resolution, validate
 from lib_lora_train.settings.values import parse_text
 from lib_lora_train.signals import Log, Stopped
+from lib_lora_train.tags_commands import add_tags_command
 from lib_lora_train.terminal import BROKEN, DONE, STOPPED, USER_ERROR, terminal_language, watched
 
 _LORA_TAG = re.compile(r"<lora:([^:<>]+)(?::([-+0-9.eE]+))?>")
@@ -98,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("file", type=Path, metavar="FILE", help=message("cli.export_file", language))
 
     add_prepare_commands(add, language)
+    add_tags_command(add, language)
     add_lora_commands(add, language)
     add_options(add("serve", serve_command), language)
     return parser

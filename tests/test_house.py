@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
     "terminal": 11, "prepare_commands": 11, "tags_commands": 11, "lora_commands": 11,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
-SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli", "terminal", "prepare_commands", "lora_commands"}
+SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli", "terminal", "prepare_commands", "tags_commands", "lora_commands"}
 ONLY_IN = {"gradio": "ui", "fastapi": "api", "pydantic": "api", "modules": "host"}
 LONGEST, LONGEST_TRAINER = 400, 500
 
@@ -323,4 +323,4 @@ def test_every_text_is_used() -> None:
         and "." in first.value[1:]
     )
     unused = {code for code in catalogue("en").keys() - literals if not code.startswith(begun)}
-    assert unused - {"cli.demo", "cli.train", "cli.generate", "cli.info", "cli.export", "cli.check", "cli.prepare", "cli.tag"} == set()  # made from the command's name
+    assert unused - {"cli.demo", "cli.train", "cli.generate", "cli.info", "cli.export", "cli.check", "cli.prepare", "cli.tag", "cli.tags"} == set()  # made from the command's name

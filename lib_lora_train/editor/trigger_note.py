@@ -8,19 +8,19 @@ from lib_lora_train.collection.history import Entry
 from lib_lora_train.editor.desk import Desk
 from lib_lora_train.project import edit_project
 
-_NEW, _OLD = "trigger", "trigger_before"
+TRIGGER, _OLD = "trigger", "trigger_before"  # in the notes of entries
 
 
 def trigger_note(old: str, new: str) -> dict[str, Any]:
-    return {_NEW: new, _OLD: old}
+    return {TRIGGER: new, _OLD: old}
 
 
 def word_after(entry: Entry, word: str, forward: bool) -> str:
     """The project's word after `entry` has been applied (`forward`) or undone, when it is `word` before: that of the
     entry, unless it gave none, or somebody has set another one since."""
-    if _NEW not in entry.note:
+    if TRIGGER not in entry.note:
         return word
-    new, old = str(entry.note[_NEW]), str(entry.note.get(_OLD, ""))
+    new, old = str(entry.note[TRIGGER]), str(entry.note.get(_OLD, ""))
     before, after = (old, new) if forward else (new, old)
     return after if word == before else word
 
