@@ -126,7 +126,7 @@ def _collect(proposal: Proposal, items: Sequence[Item], drafts: Sequence[Draft])
     added: list[str] = []
     long, sentences, emptied, seen = 0, 0, 0, set()
     for item, draft in zip(items, drafts, strict=True):
-        text = draft.text
+        text = draft.text if draft.text == item.text or draft.text.strip() else ""
         if text == item.text or item.key in seen:
             continue
         if len(text) * 4 > MAX_CAPTION_BYTES and len(text.encode("utf-8", "replace")) > MAX_CAPTION_BYTES:
@@ -135,7 +135,7 @@ def _collect(proposal: Proposal, items: Sequence[Item], drafts: Sequence[Draft])
         seen.add(item.key)
         proposal.changes.append(Proposed(item, text))
         shown += (item.id, item.key, item.version, text, "")
-        emptied += not text.strip()
+        emptied += not text
         if item.prose or draft.prose:
             sentences += 1
             continue

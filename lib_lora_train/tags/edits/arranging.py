@@ -15,6 +15,7 @@ from lib_lora_train.tags.edits.base import Change, Draft, Edit, EditContext, Loo
 from lib_lora_train.tags.edits.implied import implied_by, shorter
 from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, bare_keys
 
+_TRAILING = " ,，、;:"  # not left at the end of a sentence that is cut
 Counting = Callable[[str], int]
 
 
@@ -159,8 +160,11 @@ class _Words:
             start = line.index(word, end)
             needed = self._word(word)
             if needed > left:
+                bare = word.rstrip(_TRAILING)
+                if bare != word and bare and self._word(bare) <= left:
+                    return line[: start + len(bare)]
                 rest = self._characters(word, left) if end == 0 or not word.isascii() else ""
-                return (line[:start] + rest if rest else line[:end]).rstrip(" ,，、;:")
+                return (line[:start] + rest if rest else line[:end]).rstrip(_TRAILING)
             left -= needed
             end = start + len(word)
         return line

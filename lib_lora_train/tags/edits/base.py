@@ -122,7 +122,10 @@ def entries_of(field_name: str, entries: Sequence[str], needed: bool = True) -> 
     """
     if len(entries) > MOST_ENTRIES:
         raise UserError("edits.too_many", field_name, most=MOST_ENTRIES)
-    found = [tag for entry in entries for tag in split_tags(check_text(field_name, entry))]
+    most = MOST_ENTRIES * MOST_LETTERS
+    found = [
+        check_text(field_name, tag) for entry in entries for tag in split_tags(check_text(field_name, entry, most))
+    ]
     if len(found) > MOST_ENTRIES:
         raise UserError("edits.too_many", field_name, most=MOST_ENTRIES)
     if needed and not found:

@@ -86,7 +86,7 @@ class TagMatcher:
     """The tags that one of several entries means. `*` in an entry is any text, `?` any character."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        self._keys = {bare_key(entry if is_wild(entry) else plain(entry)) for entry in entries}
+        self._keys = {bare_key(plain(entry)) for entry in entries if not is_wild(entry)}
         self._globs = [_glob(entry) for entry in entries if is_wild(entry)]
 
     def __call__(self, tag: str) -> bool:
