@@ -22,6 +22,8 @@ from lib_lora_train.api import (
     runs,
     sources,
     tag_batches,
+    tag_binding,
+    tag_files,
     tags,
     uploads,
 )
@@ -44,6 +46,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *sources.ROUTES,
     *tags.ROUTES,
     *tag_batches.ROUTES,
+    *tag_binding.ROUTES,
+    *tag_files.ROUTES,
     *models.ROUTES,
     *runs.ROUTES,
     *jobs.ROUTES,

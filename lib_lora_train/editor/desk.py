@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lib_lora_train.collection.caption_files import check_caption
-from lib_lora_train.collection.history import Entry, History
+from lib_lora_train.collection.caption_files import caption_from, check_caption
+from lib_lora_train.collection.history import Entry, History, TextChange
+from lib_lora_train.collection.names import stem_of
 from lib_lora_train.editor.writing import Writer
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
@@ -21,9 +22,13 @@ from lib_lora_train.tags.sheet import Sheet
 
 if TYPE_CHECKING:
     from lib_lora_train.editor.editor import Tools
+    from lib_lora_train.editor.exchanging import Import
     from lib_lora_train.signals import Log
 
-FRESH = 1.0  # seconds: how old what is shown may be; before something is changed all files are looked at
+# How old what is shown may be, in seconds; before captions are changed their files are looked at.
+FRESH = 1.0  # where somebody watches
+_OLDEST = 5.0  # for all else, and while files change all the time, into what is shown already
+_COST = 30  # times as long as a look at all files takes
 _HEAD = "history/tags/head.json"  # replaced as a whole whenever the journal moves
 _NEVER = float("-inf")
 _FILTERS = 16  # whose pictures are remembered
@@ -38,8 +43,11 @@ class Desk:
         self.place = Place.of_project(project)
         self.writer = Writer(self.place.history)
         self.touched: tuple[int, ...] = ()  # entries that were done or undone last, here
+        self.held: Import | None = None  # captions that somebody sent and has not applied yet
         self._sheet: Sheet | None = None
         self._read = _NEVER
+        self._took = 0.0
+        self._wrote = False
         self._found: OrderedDict[tuple[str, ...], list[int]] = OrderedDict()
         self._kept: dict[str, tuple[object, Any]] = {}
 
@@ -91,18 +99,27 @@ class Desk:
 
     # ------------------------------------------------------------------ reading
 
-    def sheet(self, now: bool = False) -> Sheet:
-        """What is there; `now`: every file is looked at again, however short a time ago that was done."""
+    def sheet(self, now: bool = False, fresh: float = _OLDEST) -> Sheet:
+        """What is there, `fresh` seconds ago at most; `now`: every file is looked at again."""
         with self.lock:
             if self._sheet is None:
                 if not self.history.settled:  # a process that died left it so
                     self.writer.write(len(self.history.pending))
                 self._sheet = self.place.read(None, self.tools.tokens.counter())
                 self._read = time.monotonic()
-            elif now or time.monotonic() - self._read > FRESH:
+            elif now or self._stale(fresh):
+                start = time.monotonic()
                 self._sheet = self.place.read(self._sheet, self.tools.tokens.counter())
                 self._read = time.monotonic()
+                self._took = self._read - start
             return self._sheet
+
+    def _stale(self, fresh: float) -> bool:
+        writing = self.writer.progress is not None
+        was_writing, self._wrote = self._wrote, writing
+        if was_writing and not writing:  # what another program changed meanwhile was left, and is to be seen
+            return True
+        return time.monotonic() - self._read > (_OLDEST if writing else min(fresh, _COST * self._took))
 
     def item(self, picture_id: str, now: bool = False) -> Item:
         """Raises UserError("collection.unknown_picture")."""
@@ -151,17 +168,36 @@ class Desk:
         changes = list({change.key: change for change in changes}.values())  # two pictures may share a caption file
         if not changes and not note:
             return
+        _check_unchanged([sheet.by_id[each] for each in texts], changes)
         entry = self.history.append(changes, title, note, expected_head=head)
         self._sheet = sheet.with_texts(texts)
-        self.follow([entry], len(changes))
+        self.touched = (entry.number,)
+        self._bring(len(changes))
 
-    def follow(self, entries: Sequence[Entry], count: int | None = None) -> None:
-        """After the journal has moved by `entries`: the files follow, and what is shown is read again."""
+    def follow(self, entries: Sequence[Entry]) -> None:
+        """After the journal has moved by `entries`: what is to be shown is read, then the files follow."""
         self.touched = tuple(entry.number for entry in entries)
-        self._read = _NEVER
-        self.writer.write(sum(entry.count for entry in entries) if count is None else count)
+        self.sheet(now=True)
+        self._bring(sum(entry.count for entry in entries))
+
+    def _bring(self, count: int) -> None:
+        self.writer.write(count)
+        if self.writer.left:  # they are not what is shown
+            self._read = _NEVER
 
     def left(self) -> list[str]:
         """Keys of the files that the last change left as another program had made them."""
         numbers: Iterable[int] = self.touched or (self.history.head,)
         return list(dict.fromkeys(key for number in numbers for key in self.history.left(number)))
+
+
+def _check_unchanged(items: Iterable[Item], changes: Iterable[TextChange]) -> None:
+    """Raises UserError("editor.changed") when a file is not as it was read."""
+    expected = {stem_of(item.picture): item for item in items}
+    for change in changes:
+        item = expected[stem_of(change.key)]
+        if change.key != item.key and change.key.rpartition("/")[2] in item.files:
+            continue  # it does not say anything
+        version = item.version if change.key == item.key else ""
+        if version != ("" if change.before is None else caption_from(change.before, item.name).version):
+            raise UserError("editor.changed", item.name)

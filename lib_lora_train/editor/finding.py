@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.editor.desk import Desk
 from lib_lora_train.editor.limits import token_limit
@@ -12,6 +12,10 @@ from lib_lora_train.tags.filters import exclude, include, parse_filter, without
 from lib_lora_train.tags.item import Item
 from lib_lora_train.tags.sheet import Sheet
 from lib_lora_train.tags.token_counts import cut_at, first_cut_tag
+from lib_lora_train.tags.translations import Translations
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import TokenCounter
 
 MOST_SHOWN = 200  # pictures
 MOST_TAGS = 3_000
@@ -53,17 +57,21 @@ def show_pictures(desk: Desk, ids: Sequence[str], language: str) -> list[dict[st
     if len(ids) > MOST_SHOWN:
         raise UserError("editor.too_many", "pictures", most=MOST_SHOWN)
     known = desk.sheet().by_id
-    return [show_picture(desk, known[each], language) for each in dict.fromkeys(ids) if each in known]
-
-
-def show_picture(desk: Desk, item: Item, language: str) -> dict[str, Any]:
-    """`cut`: index of the first tag that the limit cuts off, `cut_at` that of the first character; -1 for none."""
     counter, limit = desk.tools.tokens.counter(), token_limit(desk)
-    cut = cut_character = -1
-    if counter is not None and counter.trouble is None and item.tokens > limit:
-        cut_character = cut_at(item.text, counter, limit)
-        cut = -1 if item.prose else first_cut_tag(item.tags, counter, limit)
     translations = desk.tools.lexicon.translations(language)
+    shown = []
+    for item in [known[each] for each in dict.fromkeys(ids) if each in known]:
+        cuts = _cuts(item, counter, limit) if counter is not None and item.tokens > limit else (-1, -1)
+        shown.append(_shown(item, translations, cuts, language))
+    return shown
+
+
+def _cuts(item: Item, counter: TokenCounter, limit: int) -> tuple[int, int]:
+    """Index of the first tag that the limit cuts off, and that of the first character; -1 for none."""
+    return -1 if item.prose else first_cut_tag(item.tags, counter, limit), cut_at(item.text, counter, limit)
+
+
+def _shown(item: Item, translations: Translations, cuts: tuple[int, int], language: str) -> dict[str, Any]:
     return {
         "id": item.id,
         "name": item.name,
@@ -77,8 +85,8 @@ def show_picture(desk: Desk, item: Item, language: str) -> dict[str, Any]:
         "translations": [translations.of(tag) for tag in item.tags],
         "prose": item.prose,
         "tokens": item.tokens,
-        "cut": cut,
-        "cut_at": cut_character,
+        "cut": cuts[0],
+        "cut_at": cuts[1],
         "problem": item.problem.as_dict(language) if item.problem is not None else None,
     }
 

@@ -7,17 +7,16 @@ from typing import Any
 
 from lib_lora_train.collection.history import Entry
 from lib_lora_train.editor import triggers
-from lib_lora_train.editor.desk import Desk
+from lib_lora_train.editor.desk import FRESH, Desk
 from lib_lora_train.editor.going_back import shown_entry
 from lib_lora_train.editor.limits import token_limit
 
 _NAMES = 20  # of files that were left
-_PAGE = 200  # entries of the journal that are looked at together
 
 
 def show(desk: Desk, language: str) -> dict[str, Any]:
     """`GET /tags`."""
-    sheet = desk.sheet()
+    sheet = desk.sheet(fresh=FRESH)
     newest, following, sitting = desk.once("steps", desk.moved, lambda: _steps(desk))
     translations = desk.tools.lexicon.translations(language)
     word = desk.trigger
@@ -48,23 +47,11 @@ def show(desk: Desk, language: str) -> dict[str, Any]:
 
 
 def _steps(desk: Desk) -> tuple[Entry | None, Entry | None, dict[str, int] | None]:
-    """The step that undo takes back, the one that redo does again, and how much the present sitting did: `count` steps
-    in force, and `to`, the entry before them (0: none)."""
-    following = newest = None
-    count = offset = 0
-    while True:
-        total, entries = desk.history.log(offset, _PAGE)
-        for entry in entries:
-            if not entry.in_force:
-                following = entry
-            elif newest is None or entry.sitting == newest.sitting:
-                newest = newest or entry
-                count += 1
-            else:
-                return newest, following, {"count": count, "to": entry.number}
-        offset += _PAGE
-        if offset >= total:
-            return newest, following, {"count": count, "to": 0} if count else None
+    """What undo takes back, what redo does again, and how many steps the present sitting has in force, with the entry
+    to roll back to."""
+    newest, following = desk.history.ends()
+    count, to = desk.history.sitting()
+    return newest, following, {"count": count, "to": to} if count else None
 
 
 def _step(entry: Entry | None, language: str) -> dict[str, Any] | None:

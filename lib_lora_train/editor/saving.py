@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib_lora_train.collection.caption_files import check_caption
 from lib_lora_train.dataset.tag_text import with_tags
 from lib_lora_train.editor.desk import Desk
 from lib_lora_train.errors import UserError
 from lib_lora_train.signals import Log
+from lib_lora_train.tags.item import Item
 
 _MOST_TAGS = 5_000
 _BREAKS = frozenset("\n\r\x85\u2028\u2029")
@@ -23,15 +23,27 @@ def save_caption(desk: Desk, picture_id: str, text: str | None, tags: Sequence[s
     """
     if (text is None) == (tags is None):
         raise UserError("editor.one_of", "text, tags")
+    title = "editor.did_caption"
     with desk.lock:
-        sheet = desk.sheet(now=True)
         item = desk.item(picture_id)
-        if text is None:
-            text = with_tags(item.text, _checked(tags or ()))
-        check_caption(text, item.name)
-        if version != item.version:
-            raise UserError("collection.caption_changed", item.name, theirs=item.text, version=item.version)
-        desk.write(sheet, {item.id: text}, Log("editor.did_caption", {"name": item.name}))
+        if version != item.version:  # what is shown may be a second old
+            item = _current(desk, picture_id, version)
+        wanted = text if text is not None else with_tags(item.text, _checked(tags or ()))
+        try:
+            desk.write(desk.sheet(), {item.id: wanted}, Log(title, {"name": item.name}))
+        except UserError as error:
+            if error.code != "editor.changed":
+                raise
+            item = _current(desk, picture_id, version)
+            desk.write(desk.sheet(), {item.id: wanted}, Log(title, {"name": item.name}))
+
+
+def _current(desk: Desk, picture_id: str, version: str) -> Item:
+    """As it is on the disk. Raises UserError: collection.caption_changed."""
+    item = desk.item(picture_id, now=True)
+    if version != item.version:
+        raise UserError("collection.caption_changed", item.name, theirs=item.text, version=item.version)
+    return item
 
 
 def _checked(tags: Sequence[str]) -> Sequence[str]:
