@@ -4,7 +4,7 @@
 (() => {
     "use strict";
 
-    const {state, url, text, plural, number, make, write, button, enable, folded, setImage} = loraTrain;
+    const {state, url, language, text, plural, number, make, write, button, enable, folded, setImage} = loraTrain;
     const PAGE = 24; // pictures shown at once
     const NAMED = 40; // tags of a summary
     const LARGEST = 300000; // comparisons; longer texts are shown as replaced
@@ -174,6 +174,7 @@
         async read(offset = 0) {
             const turn = this.turn += 1;
             this.element.setAttribute("aria-busy", "true");
+            if (this.list.children.length === 0) write(this.status, text("Working it out…"));
             try {
                 const answer = await this.ask(offset, PAGE);
                 if (turn !== this.turn) return;
@@ -223,9 +224,14 @@
         }
     }
 
+    /** Sentences one after the other, as the language writes them. */
+    function joined(...sentences) {
+        return sentences.filter(Boolean).join(language().startsWith("zh") ? "" : " ");
+    }
+
     function thumbnailUrl(id, stamp) {
         return url(["projects", state.project.id, "pictures", id, "thumbnail"], {v: stamp || ""});
     }
 
-    Object.assign(loraTrain, {diffLists, diffCaptions, drawDiff, ChangePreview, thumbnailUrl});
+    Object.assign(loraTrain, {diffLists, diffCaptions, drawDiff, ChangePreview, thumbnailUrl, joined});
 })();

@@ -4,9 +4,10 @@
 (() => {
     "use strict";
 
-    const {text, word, make, write, field, select, newId} = loraTrain;
+    const {text, word, make, write, field, select, newId, joined} = loraTrain;
     const LONGEST = 4000; // characters of a field
     const HIDDEN = ["keep"]; // asked elsewhere, tag by tag
+    const CLEAR = ["ignore_case", "position"]; // shown only where their help would say that they matter
     const ONE_TAG = ["tag", "into", "find"]; // fields of text that hold a tag
     const SEVERAL_TAGS = ["replace"]; // or several, as lists do
     const BESIDE = ["before", "after"]; // another tag
@@ -90,7 +91,7 @@
             this.setting = setting;
             this.type = Array.isArray(setting.default) ? "list" : typeof setting.default;
             const {name, choices, unit} = setting;
-            const [label, help] = [word(setting.label), word(setting.help)];
+            const [label, help] = [word(setting.label), CLEAR.includes(name) ? "" : word(setting.help)];
             const given = {class: "lora_train_input", name, "data-field": name};
             if (this.type === "boolean") this.control = make("input", {...given, type: "checkbox", class: null});
             else if (choices && choices.length) {
@@ -108,23 +109,28 @@
             this.value = setting.default;
             for (const event of ["input", "change"]) this.control.addEventListener(event, () => this.heard(changed));
             this.problem = make("span", {class: "lora_train_field_problem", role: "alert", hidden: true, id: newId()});
-            this.element = this.makeElement(unit ? `${label} (${unit})` : label, help || " ");
+            this.element = this.makeElement(unit ? `${label} (${unit})` : label, help);
             this.element.append(this.problem);
         }
 
         makeElement(label, help) {
-            if (this.type !== "boolean") return field(label, this.control, help);
+            this.note = make("span", {class: "lora_train_hint", id: newId(), hidden: help === ""}, help);
             this.control.id = newId();
+            this.control.setAttribute("aria-describedby", this.note.id);
+            if (this.type !== "boolean") {
+                const element = field(label, this.control);
+                element.append(this.note);
+                return element;
+            }
             return make("div", {class: "lora_train_field"},
                 make("label", {class: "lora_train_check", for: this.control.id}, this.control, make("span", {}, label)),
-                make("span", {class: "lora_train_hint"}, help));
+                this.note);
         }
 
         /** What stands below it; of a choice, what is to be known of the one that holds. */
         help(words) {
-            const note = this.element.querySelector(".lora_train_hint");
-            write(note, words);
-            note.hidden = words === "";
+            write(this.note, words);
+            this.note.hidden = words === "";
         }
 
         bounds() {
@@ -215,7 +221,7 @@
         /** Shows a refusal at the field that it names. Whether there is one. */
         blame(error) {
             const named = error ? this.fields.find((one) => error.where.split(".").pop() === one.setting.name) : null;
-            for (const one of this.fields) one.blame(one === named ? `${error.sentence} ${error.remedy}`.trim() : "");
+            for (const one of this.fields) one.blame(one === named ? joined(error.sentence, error.remedy) : "");
             return Boolean(named);
         }
 

@@ -7,7 +7,7 @@
 
     const {
         api, on, attempt, later, memory, text, word, plural, number, make, write, button, enable, choice, say,
-        ChangePreview, EditForm, literalTag,
+        ChangePreview, EditForm, literalTag, joined,
     } = loraTrain;
     const WAIT = 180; // ms after the last key
     const EMPTY = "edits.nothing"; // the form is not filled in yet
@@ -141,7 +141,7 @@
             this.scopePlace.replaceChildren(options.length > 1 ? choice(text("Pictures"), options, chosen, (scope) => {
                 this.scope = scope;
                 this.changed();
-            }) : make("p", {class: "lora_train_label"}, text("Pictures"), ": ", options[0][1]));
+            }) : make("p", {class: "lora_train_label"}, text("Pictures: {which}", {which: options[0][1]})));
         }
 
         get target() {
@@ -180,7 +180,7 @@
             const named = this.form.blame(error);
             this.shown = answer ? {...this.sent, changes: answer.changes, digest: answer.digest} : null;
             this.problem.hidden = !error || named;
-            if (error) write(this.problem, `${error.sentence || error.message} ${error.remedy || ""}`.trim());
+            if (error) write(this.problem, joined(error.sentence || error.message, error.remedy));
             if (answer) this.asked = answer.asked;
             this.drawAsked();
             this.drawApply();

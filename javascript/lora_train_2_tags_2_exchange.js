@@ -7,7 +7,7 @@
 
     const {
         api, url, on, attempt, text, plural, make, write, button, field, select, choice, download, say, folded,
-        ChangePreview,
+        ChangePreview, joined,
     } = loraTrain;
     const LARGEST = 64 * 1024 * 1024; // bytes of a file to import; the server has its own limit
     const NAMED = 20; // names that found no picture
@@ -59,9 +59,9 @@
                 (form) => attempt(() => this.switch(form)));
             return make("section", {class: "lora_train_exchange_part", data: {part: "form"}}, this.forms,
                 make("p", {class: "lora_train_hint"},
-                    text("Each form keeps its own captions: when you switch back, they are as they were."), " ",
-                    text("A picture without a caption of the other form keeps the one it has."), " ",
-                    text("What is trained on is the form that is shown.")));
+                    joined(text("Each form keeps its own captions: when you switch back, they are as they were."),
+                        text("A picture without a caption of the other form keeps the one it has."),
+                        text("What is trained on is the form that is shown."))));
         }
 
         async switch(form) {
@@ -113,9 +113,9 @@
                 make("div", {class: "lora_train_row"},
                     button(text("Choose a file"), {name: "import-tags", run: () => this.file.click()}), this.name),
                 make("p", {class: "lora_train_hint"},
-                    text("kohya’s metadata with “caption” or “tags”, or a ZIP of caption files."), " ",
-                    text("Its names are those of the pictures."), " ",
-                    text("You see what changes before it is applied.")), this.file);
+                    joined(text("kohya’s metadata with “caption” or “tags”, or a ZIP of caption files."),
+                        text("Its names are those of the pictures."),
+                        text("You see what changes before it is applied."))), this.file);
             this.listenForDrops(drop);
             return make("section", {class: "lora_train_exchange_part", data: {part: "import"}},
                 make("h4", {}, text("Import")), drop, this.problem, this.outcome);
@@ -187,7 +187,7 @@
         }
 
         refuse(sentence, remedy = "") {
-            write(this.problem, `${sentence} ${remedy}`.trim());
+            write(this.problem, joined(sentence, remedy));
             this.problem.hidden = false;
             this.outcome.hidden = true;
         }

@@ -5,7 +5,7 @@
     "use strict";
 
     const {
-        api, on, attempt, later, text, plural, make, write, button, enable, field, say, loadProjects,
+        api, on, attempt, later, text, plural, make, write, button, enable, field, say, loadProjects, joined,
     } = loraTrain;
     const WAIT = 200; // ms after the last key
     const LONGEST = 200; // characters, as a project's
@@ -23,8 +23,8 @@
             this.press = button(text("Put it first everywhere"), {kind: "primary", name: "trigger-apply",
                 run: () => this.apply()});
             this.element = make("div", {class: "lora_train_trigger"},
-                make("p", {}, text("The word that calls the LoRA in a prompt."), " ",
-                    text("It comes first in every caption, and the training keeps it there.")),
+                make("p", {}, joined(text("The word that calls the LoRA in a prompt."),
+                    text("It comes first in every caption, and the training keeps it there."))),
                 field(text("Trigger word"), this.input), this.facts, this.notes,
                 make("div", {class: "lora_train_row"}, this.press));
             this.checkSoon = later(WAIT, () => attempt(() => this.check()));
