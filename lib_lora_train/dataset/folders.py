@@ -12,6 +12,7 @@ from lib_lora_train.dataset.buckets import bucket_limits, bucket_list, plan_crop
 from lib_lora_train.dataset.captions import caption_paths, read_caption
 from lib_lora_train.dataset.images import read_size
 from lib_lora_train.dataset.listing import (
+    MASK_FOLDER,
     Concept,
     file_hash,
     file_inside,
@@ -20,7 +21,7 @@ from lib_lora_train.dataset.listing import (
     root_folder,
     same_stem_notes,
 )
-from lib_lora_train.dataset.masks import MASK_FOLDER, MaskFolder, mask_folder, mask_root
+from lib_lora_train.dataset.masks import MaskFolder, mask_folder, mask_root
 from lib_lora_train.dataset.pictures import Picture, Scan, balance_regularization, report
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings.tables import DatasetSettings

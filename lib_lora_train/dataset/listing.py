@@ -15,6 +15,7 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.files import resolve_inside
 from lib_lora_train.signals import Log
 
+MASK_FOLDER = "masks"  # used when none is named: in the training folder, else beside it
 _NUMBERED = re.compile(r"(\d{1,6})(?:_(.*))?", re.DOTALL)
 _UNPACKING_LITTER = "__MACOSX"  # left by zip files from macOS; holds no pictures, only files named like them
 

@@ -17,11 +17,18 @@ from torch.nn import functional
 
 from lib_lora_train.dataset.buckets import LATENT_STEP, CropPlan, Size
 from lib_lora_train.dataset.images import open_image, read_size
-from lib_lora_train.dataset.listing import Concept, file_hash, file_inside, is_picture_name, list_folder, root_folder
+from lib_lora_train.dataset.listing import (
+    MASK_FOLDER,
+    Concept,
+    file_hash,
+    file_inside,
+    is_picture_name,
+    list_folder,
+    root_folder,
+)
 from lib_lora_train.errors import UserError
 from lib_lora_train.settings.tables import DatasetSettings
 
-MASK_FOLDER = "masks"  # used when no folder is named: in the training folder, else beside it
 RATIO_TOLERANCE = 0.02  # a mask drawn at another scale is off by a pixel of rounding, not by more
 
 

@@ -12,8 +12,7 @@ from lib_lora_train.collection.index import Index
 from lib_lora_train.collection.layout import CACHE, Layout, visible_names
 from lib_lora_train.collection.names import identify, is_picture_name, natural, parse_folder, shown
 from lib_lora_train.collection.renames import JOURNAL, alone
-from lib_lora_train.dataset.listing import root_folder
-from lib_lora_train.dataset.masks import MASK_FOLDER
+from lib_lora_train.dataset.listing import MASK_FOLDER, root_folder
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
 from lib_lora_train.tags.sheet import Concept, Sheet
