@@ -73,7 +73,7 @@ class Tagging:
 
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
-    holding: int = 0  # so many of the next questions are answered by `release` only
+    holding: str = ""  # the next question of this kind is answered by `release` only
     held: list[Callable[[], None]] = field(default_factory=list)
     overview: dict[str, Any] = field(default_factory=lambda: dict(OVERVIEW))
 
@@ -94,10 +94,11 @@ class Tagging:
         body = json.loads(data) if data and data[:1] == b"{" else data
         query = dict(parse_qsl(split.query, keep_blank_values=True))
         self.asked.append((request.method, path, query, body))
-        answer = self.answer(f"{request.method} {path}".strip(), query, body)
+        what = f"{request.method} {path}".strip()
+        answer = self.answer(what, query, body)
         status = answer.pop("status", 200)
-        if self.holding:
-            self.holding -= 1
+        if self.holding == what:
+            self.holding = ""
             self.held.append(lambda: route.fulfill(status=status, json=answer))
         else:
             route.fulfill(status=status, json=answer)

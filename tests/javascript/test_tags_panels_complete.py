@@ -163,7 +163,7 @@ def test_several_tags_in_a_field(tags: Page) -> None:
 
 def test_a_late_answer_is_not_shown(tags: Page, server: Tagging) -> None:
     one = field(tags)
-    server.holding = 1
+    server.holding = "GET complete"
     one.fill("silver")
     tags.wait_for_timeout(150)
     assert server.held
