@@ -19,7 +19,7 @@
      * @typedef {{number: number, title: string, time: number, count: number}} TagStep
      * @typedef {{revision: string, form: string, total: number, captioned: number, undo: ?TagStep, redo: ?TagStep,
      *   trigger: {word: string, notes: string[], everywhere: number}, sitting: ?{count: number, to: number},
-     *   writing: ?{done: number, total: number}, left: ?{count: number, names: string[]},
+     *   writing: ?{done: number, total: number}, left: ?{count: number, names: string[]}, trouble: ?Problem,
      *   tokens: {available: boolean, name: string, limit: number, trouble: string},
      *   vocabulary: {source: string, count: number}, translation: {language: string, count: number}}} TagOverview
      * @typedef {{filter: string, order: string, reverse: boolean, revision: string, total: number, captioned: number,
@@ -45,7 +45,8 @@
             this.pictures = new loraTrain.TagPictures(this);
             this.asking = 0; // questions for pictures, counted: only the newest answer is shown
             this.changes = 0; // counted: an overview asked for before a change is not taken over
-            this.queue = Promise.resolve();
+            this.queue = Promise.resolve(); // what is to be saved, one after the other
+            this.clicks = Promise.resolve(); // what changes the filter
             this.findSoon = later(FIND_WAIT, () => attempt(() => this.find()));
             on("project", () => this.open());
             on("started", () => this.watch());
@@ -163,8 +164,16 @@
             this.kept = "";
         }
 
-        /** Narrows the filter by a tag, as a click on it does. @param {"include"|"exclude"|"without"} how */
-        async filterBy(tag, how) {
+        /** Narrows the filter by a tag, as a click on it does; clicks follow each other. */
+        filterBy(tag, how) {
+            const clicked = this.clicks.then(() => this.click(tag, how));
+            this.clicks = clicked.catch(() => {});
+            return clicked;
+        }
+
+        /** @param {"include"|"exclude"|"without"} how */
+        async click(tag, how) {
+            if (!this.found) return;
             const {filter} = this.found;
             const answer = await api.post([...this.path, "filter"], {filter, tag, how});
             await this.find(answer.filter);

@@ -141,7 +141,6 @@
             const line = this.lines.get(place) || this.newLine(place);
             const [bar, name, other, counted, out] = line.children;
             const term = this.terms.get(plain(tag));
-            line.dataset.tag = tag;
             line.dataset.term = term === undefined ? "" : term ? "include" : "exclude";
             line.style.top = `${place * ROW}px`;
             bar.style.width = `${100 * Math.min(1, count / this.most)}%`;
@@ -150,7 +149,7 @@
             write(counted, number(count));
             const words = text("{count} of the pictures found, {all} of all", {count: number(count),
                 all: number(Math.max(all, count))});
-            line.title = [tag, translation, words].filter(Boolean).join(" · ");
+            line.title = [words, tag, translation].filter(Boolean).join(" · ");
             line.setAttribute("aria-selected", term === true);
             line.classList.toggle("lora_train_focused", place === this.focused);
             line.classList.toggle("lora_train_here", here.has(plain(tag)));

@@ -122,7 +122,8 @@
             const translation = this.picture.translations[place] || "";
             const cut = this.picture.cut >= 0 && place >= this.picture.cut;
             const {limit} = this.model.overview.tokens;
-            const title = cut ? text("Beyond the limit of {limit} tokens: not trained on.", {limit}) : tag;
+            const title = cut ? text("Beyond the limit of {limit} tokens: not trained on.", {limit})
+                : `${number(place + 1)}. ${tag}`;
             return make("span", {
                 class: `lora_train_tag_chip ${cut ? "lora_train_cut" : ""}`, role: "option", id: newId(), title,
                 draggable: "true", data: {place}, translate: "no",

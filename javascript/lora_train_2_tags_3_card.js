@@ -55,10 +55,10 @@
             this.trigger = open("", "trigger-word", "TagTrigger");
             return make("div", {class: "lora_train_row lora_train_tagging_tools"},
                 this.history.element,
-                make("div", {class: "lora_train_row lora_train_end"},
+                make("div", {class: "lora_train_row lora_train_tagging_windows"},
                     this.several, open(text("What to bind"), "binding", "TagBinding"), this.trigger,
-                    open(text("Import and export"), "exchange", "TagExchange"),
-                    button(text("Keys"), {kind: "quiet", name: "keys", run: () => this.keys.list()})));
+                    open(text("Import and export"), "exchange", "TagExchange")),
+                button(text("Keys"), {kind: "quiet", name: "keys", run: () => this.keys.list()}));
         }
 
         makeWriting() {
@@ -115,14 +115,15 @@
 
         /** What to know about this project's captions. */
         showNotes() {
-            const {captioned, trigger, left} = this.model.overview;
-            const signature = JSON.stringify([captioned === 0, trigger, left]);
+            const {captioned, trigger, left, trouble} = this.model.overview;
+            const signature = JSON.stringify([captioned === 0, trigger, left, trouble]);
             if (this.notesShown === signature) return;
             this.notesShown = signature;
             const note = (name, words, ...more) => make("div", {
                 class: "lora_train_message", role: "status", data: {note: name},
             }, make("div", {class: "lora_train_message_text"}, words), ...more);
             this.notes.replaceChildren(...[
+                trouble ? note("trouble", `${trouble.sentence} ${trouble.remedy || ""}`) : null,
                 captioned > 0 ? null : note("no-captions",
                     text("No picture has a caption yet. Let a tagger write them, or type them here one by one."),
                     button(text("Write captions automatically"), {
