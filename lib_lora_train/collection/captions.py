@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib_lora_train.collection.caption_files import check_caption, read_caption
 from lib_lora_train.collection.entries import PictureInfo, picture_info
-from lib_lora_train.collection.history import History, caption_changes
+from lib_lora_train.collection.history import History
 from lib_lora_train.collection.layout import Layout
 from lib_lora_train.collection.locking import locked
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, shown, stem_of
@@ -30,12 +30,28 @@ def write_caption(project: Project, picture_id: str, text: str, version: str) ->
         if version != current.version:
             raise UserError("collection.caption_changed", shown(name), theirs=current.text, version=current.version)
         _drop_links(folder.path, name)
-        changes = caption_changes(folder.path, name, text)
-        if changes:
-            history = History.of_project(project)
-            history.append(changes, Log("history.caption"))
-            history.follow()
+        if not _write(History.of_project(project), f"{folder.key}/{name}", text):
+            current = read_caption(folder.path, name)
+            raise UserError("collection.caption_changed", shown(name), theirs=current.text, version=current.version)
         return picture_info(folder, name)
+
+
+def _write(history: History, picture: str, text: str) -> bool:
+    """False when another program changed the file at that very moment. What is not written is taken back, so that it
+    does not come some time later. Raises UserError("file.write")."""
+    changes = history.changes_for({picture: text})
+    if not changes:
+        return True
+    entry = history.append(changes, Log("history.caption"))
+    try:
+        left = set(history.follow().left).intersection(change.key for change in changes)
+    except UserError:
+        history.undo(entry.number)
+        raise
+    if left:
+        history.undo(entry.number)
+        history.follow()
+    return not left
 
 
 def _drop_links(folder: Path, picture: str) -> None:

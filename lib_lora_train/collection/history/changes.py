@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ def read_bytes(path: Path) -> bytes | None:
     """None where there is no file; a link, a folder or a pipe is none. Raises UserError("caption.unreadable")."""
     try:
         return path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else None
-    except FileNotFoundError:
-        return None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return None
         raise UserError("caption.unreadable", path.name, reason=error.strerror or "?") from error

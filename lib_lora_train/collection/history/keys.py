@@ -6,6 +6,7 @@ the journal still finds its captions.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,23 +14,30 @@ from pathlib import Path
 from lib_lora_train.collection.layout import HOLDERS
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, fold, is_picture_name, parse_folder, shown, stem_of
 from lib_lora_train.errors import UserError
-from lib_lora_train.files import resolve_inside
+
+_LONGEST_NAME = 255  # bytes, on every file system in use
+_NEVER = frozenset("\x00\\:" if os.name == "nt" else "\x00")  # a way out of the folder; elsewhere letters like others
 
 
 def check_key(key: str, in_project: bool) -> None:
-    """Raises UserError("path.outside") for what cannot be the key of a caption file."""
+    """Raises UserError: path.outside for what cannot be the key of a caption file, file.write for too long a name."""
     parts = key.split("/")
-    plain = all(part and not part.startswith(".") and not set(part) & {"\\", "\x00"} for part in parts)
+    plain = all(part and not part.startswith(".") and not _NEVER.intersection(part) for part in parts)
     placed = not in_project or (len(parts) == 3 and parts[0] in HOLDERS.values())
-    if not plain or not placed or not parts[-1].endswith(CAPTION_SUFFIXES) or parts[-1] in CAPTION_SUFFIXES:
+    try:
+        length = len(os.fsencode(parts[-1]))
+    except UnicodeError:  # nothing that a file system could have given
+        plain, length = False, 0
+    if not plain or not placed or not parts[-1].endswith(CAPTION_SUFFIXES):
         raise UserError("path.outside", shown(key))
+    if length > _LONGEST_NAME:
+        raise UserError("file.write", shown(parts[-1]), reason=os.strerror(errno.ENAMETOOLONG))
 
 
 class Places:
     """Where the caption files of keys are, seen at one moment; each folder is looked at once."""
 
     def __init__(self, base: Path, in_project: bool) -> None:
-        self._base = base
         self._root = base.resolve()
         self._in_project = in_project
         self._folders: dict[str, Path | None] = {}
@@ -64,11 +72,12 @@ class Places:
         return f"{homes[0]}/{name}" if len(homes) == 1 else key
 
     def _find(self, parent: str) -> Path | None:
+        """Stricter than `files.resolve_inside`: it is the very path, with no link in it, and keys have no `..`."""
+        found = self._root / parent
         try:
-            found = resolve_inside(self._base, parent) if parent else self._root
-        except UserError:
+            return found if found.resolve() == found and found.is_dir() else None
+        except (OSError, RuntimeError, ValueError):  # a link loop, or a name the system refuses
             return None
-        return found if found == self._root / parent and found.is_dir() else None
 
     def _stems_in(self, parent: str, folder: Path) -> set[str]:
         if parent not in self._stems:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora_train.collection.names import stem_of
+from lib_lora_train.errors import UserError
 from lib_lora_train.files import write_bytes
 from lib_lora_train.messages import message
 from lib_lora_train.signals import Log
 
 VERSION = 1
 SUFFIX = ".entry"
-MAX_HEADER, MAX_BODY = 1 << 20, 1 << 30  # bytes
+MAX_HEADER, MAX_BODY = 1_000_000, 1_000_000_000  # bytes; the latter as before it is compressed
 _NAME = re.compile(r"([0-9]{8})-[0-9a-f]{8}")
 
 
@@ -71,7 +72,8 @@ def pictures_of(changes: Sequence[TextChange]) -> int:
 
 
 def write_entry(path: Path, entry: Entry, changes: Sequence[TextChange]) -> None:
-    """Flushed to the disk when it returns. Raises UserError("file.write"), ValueError for a note that is no JSON."""
+    """Flushed to the disk when it returns. Raises UserError: history.too_large, file.write; ValueError for a note that
+    is no JSON, or more than MAX_HEADER of it."""
     table = [[change.key, _length(change.before), _length(change.after)] for change in changes]
     texts = [text for change in changes for text in (change.before, change.after) if text is not None]
     body = b"".join([json.dumps(table).encode("ascii"), b"\n", *texts])
@@ -87,8 +89,10 @@ def write_entry(path: Path, entry: Entry, changes: Sequence[TextChange]) -> None
         "digest": hashlib.sha256(body).hexdigest(),
     }
     line = json.dumps(header, allow_nan=False).encode("ascii")
-    if len(line) > MAX_HEADER or len(body) > MAX_BODY:
-        raise ValueError(f"an entry of {len(line)} and {len(body)} bytes")
+    if len(line) > MAX_HEADER:
+        raise ValueError(f"a header of {len(line)} bytes")
+    if len(body) > MAX_BODY:
+        raise UserError("history.too_large", "captions", size=len(body) // 1_000_000, limit=MAX_BODY // 1_000_000)
     write_bytes(path, line + b"\n" + zlib.compress(body, 1))
 
 

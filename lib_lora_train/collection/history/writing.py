@@ -16,18 +16,12 @@ from pathlib import Path
 from lib_lora_train.collection.history.head import Step
 from lib_lora_train.collection.history.keys import Places
 from lib_lora_train.collection.history.records import TextChange
+from lib_lora_train.collection.names import shown
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import TEMPORARY_SUFFIX, sync_folder
 
 MARK = ".caption-"  # begins the temporary names here
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How many files were written or removed, and the keys of those left as they are."""
-
-    written: int = 0
-    left: tuple[str, ...] = ()
+_FLUSHING = 8  # threads: they wait for the disk, which flushes several files at once
 
 
 @dataclass
@@ -65,34 +59,38 @@ class Writer:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._pool = ThreadPoolExecutor(4, "captions")
+        self._pool = ThreadPoolExecutor(_FLUSHING, "captions")
         self._folders: set[Path] = set()
         self.written = 0
         self.left: list[str] = []
         self.failed: UserError | None = None
 
+    def begin(self) -> None:
+        """What was left or failed until now is looked at again."""
+        self.left, self.failed = [], None
+
     def close(self) -> None:
         self._pool.shutdown()
 
     def write(self, slice_: Sequence[tuple[str, Target]]) -> None:
-        ready: list[tuple[str, Path, Path | None, os.stat_result | None]] = []
+        ready: list[tuple[str, Path, bytes | None, os.stat_result | None]] = []
         for key, target in slice_:
             try:
                 found = self._look(key, target)
                 if found is not None:
                     path, mark = found
-                    ready.append((key, path, _prepare(path, target.truth), mark))
+                    ready.append((key, path, target.truth, mark))
             except OSError as error:
                 self._fail(key, error)
-        flushed = self._pool.map(_flush, (temporary for _, _, temporary, _ in ready))
-        for (key, path, temporary, mark), error in zip(ready, flushed, strict=True):
+        prepared = self._pool.map(_prepare, (path for _, path, _, _ in ready), (text for _, _, text, _ in ready))
+        for (key, path, _, mark), temporary in zip(ready, list(prepared), strict=True):
             try:
-                if error is not None:
-                    raise error
+                if isinstance(temporary, OSError):
+                    raise temporary
                 self._replace(key, path, temporary, mark)
-            except OSError as problem:
-                self._fail(key, problem)
-                if temporary is not None:
+            except OSError as error:
+                self._fail(key, error)
+                if isinstance(temporary, Path):
                     _drop(temporary)
 
     def sync(self) -> None:
@@ -138,7 +136,7 @@ class Writer:
 
     def _fail(self, key: str, error: OSError) -> None:
         if self.failed is None:
-            self.failed = UserError("file.write", key.rpartition("/")[2], reason=error.strerror or str(error))
+            self.failed = UserError("file.write", shown(key.rpartition("/")[2]), reason=error.strerror or str(error))
 
 
 def sweep(places: Places, keys: Iterable[str]) -> None:
@@ -161,23 +159,20 @@ def _differs(now: os.stat_result | None, then: os.stat_result | None) -> bool:
     return (now.st_ino, now.st_size, now.st_mtime_ns) != (then.st_ino, then.st_size, then.st_mtime_ns)
 
 
-def _prepare(path: Path, text: bytes | None) -> Path | None:
+def _prepare(path: Path, text: bytes | None) -> Path | OSError | None:
+    """The text under a temporary name, flushed to the disk; None for no text."""
     if text is None:
         return None
     temporary = path.with_name(f"{MARK}{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
-    temporary.write_bytes(text)
-    return temporary
-
-
-def _flush(temporary: Path | None) -> OSError | None:
-    if temporary is None:
-        return None
     try:
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        with temporary.open("xb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
+        _drop(temporary)
         return error
-    return None
+    return temporary
 
 
 def _drop(path: Path) -> None:
