@@ -347,15 +347,27 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
             "fix": {"finding": "x", "fix": "trim"},
             "crops": {"crops": []},
             "all": {"source": "x"},
+            "tags/filter": {"tag": "x", "how": "include"},
+            "tags/pictures": {"pictures": [picture["id"]]},
+            "tags/caption": {"picture": picture["id"], "text": "x", "version": picture["version"]},
+            "tags/undo": {"number": 1},
+            "tags/redo": {"number": 1},
+            "tags/rollback": {"to": 0},
+            "tags/forward": {"to": 1},
+            "tags/preview": {"edit": {"kind": "add", "tags": ["x"]}},
+            "tags/apply": {"edit": {"kind": "add", "tags": ["x"]}, "digest": "x"},
+            "tags/trigger": {"word": "x"},
+            "tags/form": {"form": "sentences"},
+            "tags/import/apply": {"token": "x", "digest": "x"},
         }
         tried = 0
         for route in server.app.openapi()["paths"].items():
             path = route[0].removeprefix("/lora-train/v1")
-            if "{project_id}" not in path or path.endswith("/import"):
+            if "{project_id}" not in path or path == "/projects/{project_id}/import":
                 continue
             for method in route[1]:
-                options = {"json": bodies.get(path.rpartition("/")[2], {})}
-                if path.endswith("/files"):
+                options = {"json": bodies.get(path.partition("}/")[2], bodies.get(path.rpartition("/")[2], {}))}
+                if path.endswith(("/files", "/tags/import")):
                     options = {"content": b"x", "params": {"name": "x.png"}}
                 if (method, path[-6:]) == ("put", "/matte"):
                     options = {"content": b"x"}
@@ -363,7 +375,7 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
                 answer = server.call(method.upper(), path.format(**known), headers, **options)
                 assert (answer.status_code, error_code(answer)) == (404, "project.unknown"), (method, path)
                 tried += 1
-        assert tried == 52
+        assert tried == 75
         assert server.data("GET", "/projects", headers=ben) == {"projects": [], "problems": [], "trash": []}
         assert server.data("GET", "/jobs", headers=ben) == {"jobs": []}
         assert server.call("GET", f"/jobs/{run['job']}", ben).status_code == 404

@@ -32,9 +32,28 @@ BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
     "array": st.lists(TEXT, max_size=3),
 }
-FILES = st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), encoded(gradient(16, 16), "PNG"), encoded(gradient(17, 16), "JPEG"), b"GIF89a", b"zuna, girl", b"\xff\xfe\x00"])  # fmt: skip
-NAMES = st.sampled_from(["x.png", "y.JPG", "x.txt", "z.caption", "all.zip", "a.tar.gz", "noend", ".png", "x.png.zip"])
-GROUPS = ("session", "projects", "concepts", "pictures", "trash", "files", "runs", "run", "jobs", "presets", "captions", "prepare", "sources", "models")
+FILES = st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), encoded(gradient(16, 16), "PNG"), encoded(gradient(17, 16), "JPEG"), b"GIF89a", b"zuna, girl", b"\xff\xfe\x00", b'{"x": {"tags": "zuna, hat"}}'])  # fmt: skip
+NAMES = st.sampled_from(
+    ["x.png", "y.JPG", "x.txt", "z.caption", "all.zip", "a.tar.gz", "noend", ".png", "x.png.zip", "m.json"]
+)
+GROUPS = (
+    "session",
+    "projects",
+    "concepts",
+    "pictures",
+    "trash",
+    "files",
+    "runs",
+    "run",
+    "jobs",
+    "presets",
+    "captions",
+    "prepare",
+    "sources",
+    "models",
+    "tags",
+    "batches",
+)
 
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -63,7 +82,9 @@ def known(server: Server) -> dict[str, Any]:
         "concept": picture["concept"], "run_id": run["id"], "job_id": run["job"], "version": picture["version"],
         "kind": "style", "choice": "quick", "medium": "drawn", "checkpoint": "tiny", "form": "toml", "v": picture["stamp"],
         "settings": SMALL, "file": run["lora"], "source_id": source["id"], "source": source["id"], "crops": source["crops"],
-        "steps": ["check"], "fix": "trim", "finding": "borders",
+        "steps": ["check"], "fix": "trim", "finding": "borders", "picture": picture["id"], "filter": "tag:girl", "tag": "girl",
+        "how": "exclude", "order": "changed", "number": 1, "to": 0, "edit": {"kind": "add", "tags": ["hat"]}, "as": "lines",
+        "choices": {"girl": "bind"}, "word": "zuna", "text": "hat", "token": "0" * 32, "digest": "",
     }  # fmt: skip
 
 
@@ -96,6 +117,8 @@ def group_of(path: str) -> str:
     kind = parts[2]
     if kind == "prepare":
         return "sources" if parts[3:4] in (["sources"], ["crops"]) else "prepare"
+    if kind == "tags":
+        return "tags" if parts[3:4] in ([], ["find"], ["filter"], ["pictures"], ["caption"], ["log"]) else "batches"
     if kind == "runs":
         return "run" if len(parts) > 4 else "runs"
     return {"concepts": "concepts", "pictures": "pictures", "trash": "trash"}.get(kind, "files")
@@ -112,7 +135,7 @@ def body_fields(server: Server, told: dict[str, Any]) -> dict[str, str]:
 def test_every_operation_is_in_a_group(server: Server) -> None:
     paths = [path for path in server.app.openapi()["paths"] if path.startswith(PREFIX)]
     assert {group_of(path.removeprefix(PREFIX)) for path in paths} == set(GROUPS)
-    assert sum(len(operations(server, group)) for group in GROUPS) == 80
+    assert sum(len(operations(server, group)) for group in GROUPS) == 103
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -142,7 +165,10 @@ def test_nothing_breaks(server: Server, known: dict[str, str], group: str) -> No
             elif mostly():
                 query[name] = data.draw(NAMES) if name == "name" and mostly() else value
         headers, content = {}, None
-        if template.endswith(("/files", "/from-picture")) or (method, template[-6:]) == ("PUT", "/matte"):
+        if template.endswith(("/files", "/from-picture", "/tags/import")) or (method, template[-6:]) == (
+            "PUT",
+            "/matte",
+        ):
             headers, content = {"content-type": "application/octet-stream"}, data.draw(FILES | st.binary(max_size=200))
         elif method in ("POST", "PUT", "PATCH"):
             body: Any = {}
