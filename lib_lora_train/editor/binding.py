@@ -12,6 +12,7 @@ from lib_lora_train.editor.desk import Desk
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import write_json
 from lib_lora_train.messages import message
+from lib_lora_train.project import Project
 from lib_lora_train.tags.edits import edit_of
 from lib_lora_train.tags.proposing import propose
 from lib_lora_train.tags.sheet import Sheet
@@ -109,7 +110,7 @@ def _advise(desk: Desk, sheet: Sheet, choices: Choices, outfit: bool | None) -> 
     return desk.once(
         "advice",
         stamp,
-        lambda: advise(sheet.items, kind, rules, trigger, decisions, options, vocabulary.names),
+        lambda: advise(sheet.items, kind, rules, trigger, decisions, options, vocabulary.spelling),
     )
 
 
@@ -134,9 +135,13 @@ def _shown(row: Row, language: str) -> dict[str, Any]:
 
 
 def _read(desk: Desk) -> Choices:
+    return read_choices(desk.project)
+
+
+def read_choices(project: Project) -> Choices:
     """Those of a file that cannot be read are none."""
     try:
-        content = json.loads(desk.project.path(FILE).read_text(encoding="utf-8"))
+        content = json.loads(project.path(FILE).read_text(encoding="utf-8"))
         decisions = {str(tag): str(decision) for tag, decision in content["choices"].items() if decision in DECISIONS}
         return Choices(content["outfit"] is True, decisions)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

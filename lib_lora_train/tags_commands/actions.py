@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib_lora_train.editor.binding import Choices, read_choices
 from lib_lora_train.editor.trigger_note import trigger_note
 from lib_lora_train.editor.triggers import checked_word
 from lib_lora_train.errors import UserError
@@ -109,11 +110,10 @@ def _edit(bench: Bench, progress: Progress) -> None:
 def _bind(bench: Bench, progress: Progress) -> None:
     options = bench.options
     kind = options.kind or bench.place.kind or "character"
-    known = bench.vocabulary.names if bench.vocabulary.sources else frozenset()
-    advice = advise(
-        bench.meant, kind, bench.rules, bench.place.trigger, _choices(options.choose),
-        BindOptions(options.outfit, options.least_share), known,
-    )  # fmt: skip
+    made = read_choices(bench.place.project) if bench.place.project is not None else Choices()  # on the page
+    choices = {**made.decisions, **_choices(options.choose)}
+    binding = BindOptions(options.outfit or made.outfit, options.least_share)
+    advice = advise(bench.meant, kind, bench.rules, bench.place.trigger, choices, binding, bench.vocabulary.spelling)
     if options.json:
         print_json(advice_facts(advice, bench.language))
     else:

@@ -401,6 +401,20 @@ def test_a_projects_trigger_word_goes_back_and_forth_with_its_entry(project, cap
     assert open_project(root, project.id).trigger_word == "mira, 1girl"
 
 
+def test_decisions_made_on_the_page_hold_here_too(project, capsys) -> None:
+    for name in "abc":
+        text = "zuna, silver hair, scar, hat, " + ("smile" if name == "a" else "frown")
+        (project.folder / "dataset" / "10_zuna" / f"{name}.txt").write_text(text)
+    (project.folder / "binding.json").write_text(
+        json.dumps({"version": 1, "outfit": True, "choices": {"scar": "keep", "smile": "bind"}})
+    )
+    rows = json.loads(Typed(capsys, project.folder, "bind", "--dry-run", "--json", "--choose", "smile=keep").out)[
+        "rows"
+    ]
+    decided = {row["tag"]: row["decision"] for row in rows}
+    assert decided == {"silver hair": "bind", "scar": "keep", "hat": "bind", "smile": "keep", "frown": "keep"}
+
+
 def test_a_folder_of_a_project_is_edited_through_the_project(project, capsys) -> None:
     typed = Typed(capsys, project.folder / "dataset" / "10_zuna", "list")
     assert typed.code == 2 and project.id in typed.err

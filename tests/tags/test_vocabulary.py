@@ -81,6 +81,13 @@ def test_without_a_list_the_shipped_tags_are_known(tmp_path: Path) -> None:
     assert names(vocabulary, "blue ", 3) == ["blue eyes", "blue hair", "blue archive"]  # by frequency
 
 
+def test_a_short_list_says_nothing_about_spelling(tmp_path: Path) -> None:
+    """By the list that ships, ripples would be a misspelt other word."""
+    assert not find_vocabulary(tmp_path).spelling
+    long = Vocabulary([KnownTag(f"tag {number}") for number in range(5_000)])
+    assert "tag 7" in long.spelling and len(long.spelling) == 5_000
+
+
 def test_e621s_categories_are_its_own(tmp_path: Path) -> None:
     path = tmp_path / "e621_sfw.csv"
     path.write_text("canine,5,9,\nhi_res,7,8,\nanthro,0,7,\nodd,,,\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from lib_lora_train.tags.translations import Translations
 from lib_lora_train.tags.vocabulary.reading import KnownTag
 
 MAX_SUGGESTIONS = 100
+ENOUGH_FOR_SPELLING = 5_000  # tags; the taggers' lists have about ten thousand
 _MAX_TYPED = 100  # characters
 _WORDS = str.maketrans(dict.fromkeys(" -(/:", "\t"))  # what stands before a word inside a tag, made alike
 _TIERS, _WORD_TIER = 4, 2  # the tag itself, its beginning, the beginning of a word of it, inside it
@@ -69,6 +70,12 @@ class Vocabulary:
     def names(self) -> Set[str]:
         """All tags, as `tag_key` writes them."""
         return self._at.keys()
+
+    @property
+    def spelling(self) -> Set[str]:
+        """`names`, where there are so many that a tag which is not among them may be a mistake; else none. By a short
+        list, brain would be taken for a misspelt braid."""
+        return self.names if len(self._tags) >= ENOUGH_FOR_SPELLING else frozenset()
 
     def known(self, tag: str) -> int | None:
         """How many pictures of the source bear the tag (0: unknown); None for a tag that is not known."""
