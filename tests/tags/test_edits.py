@@ -69,6 +69,17 @@ def test_add(there: str, settings: dict[str, Any], wanted: str) -> None:
     assert edited(there, "add", **settings) == wanted
 
 
+def test_what_stands_between_commas_moves_in_sentences_too() -> None:
+    move = {"tags": ["q"], "move": True}
+    assert edited(f"{PROSE}, dusk, Q, rain", "add", where="front", **move) == f"q, {PROSE}, dusk, rain"
+    assert edited(f"q, {PROSE}", "add", where="front", **move) == f"q, {PROSE}"
+    assert edited("A girl called q sits on the old bench.", "add", where="front", **move) == (
+        "A girl called q sits on the old bench."
+    )
+    assert edited(f"{PROSE}, q", "add", where="after", tag="moon", **move) == f"{PROSE}, q"
+    assert edited("q", "add", form="sentences", where="front", **move) == "q"
+
+
 def test_add_behind_the_trigger_word() -> None:
     assert edited("q, word, hat", "add", "q, word", tags=["x"], where="trigger") == "q, word, x, hat"
     assert edited("hat, q", "add", "q", tags=["x"], where="trigger") == "x, hat, q"

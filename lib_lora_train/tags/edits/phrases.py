@@ -84,7 +84,9 @@ def _joined(left: str, right: str) -> str:
     blank = left[-1:].isspace() or right[:1].isspace()
     left, right = left.rstrip(), right.lstrip()
     if not left or left[-1] in ",，":
-        right = right.lstrip(",， ") if right[:1] in (",", "，") or not left else right
+        rest = right.lstrip(",， ") if right[:1] in (",", "，") or not left else right
+        blank = blank or " " in right[: len(right) - len(rest)]
+        right = rest
     if not right:
         return left.rstrip(",， ")
     if not left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ from lib_lora_train.tags.edits.base import (
     tags_in,
 )
 from lib_lora_train.tags.edits.matching import TagMatcher, bare_key, bare_keys
-from lib_lora_train.tags.edits.phrases import Phrases
+from lib_lora_train.tags.edits.phrases import Phrases, cut
 
 PLACES = ("front", "trigger", "back", "before", "after")
 _ANCHORED = ("before", "after")
@@ -75,8 +75,12 @@ class AddEdit(Edit):
         def sentence_with(line: str) -> str:
             if not line and not self.empty:
                 return line
-            fresh = [tag for tag, said in zip(new, phrases, strict=True) if not said.spans(line)]
-            return place.said(line, fresh) if fresh else line
+            # Between commas a word of a sentence is a tag; elsewhere it belongs to what is said, and stays.
+            parts = _parts(line, known) if self.move and place.has_room(line) else {}
+            fresh = [
+                tag for tag, key, said in zip(new, keys, phrases, strict=True) if key in parts or not said.spans(line)
+            ]
+            return place.said(cut(line, list(parts.values())), fresh) if fresh else line
 
         return Change(tags=tags_with, prose=sentence_with, notes=place.notes)
 
@@ -160,6 +164,17 @@ class AffixEdit(Edit):
         return before + text + behind
 
 
+def _parts(line: str, keys: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Where in a sentence those tags stand between commas, from left to right; each the first time."""
+    found: dict[str, tuple[int, int]] = {}
+    start = 0
+    for part in line.split(","):
+        if (key := bare_key(part.strip())) in keys:
+            found.setdefault(key, (start, start + len(part)))
+        start += len(part) + 1
+    return found
+
+
 def _check_anchor(where: str, tag: str, tags: Tags) -> None:
     if where in _ANCHORED:
         anchor = single("tag", tag)
@@ -203,6 +218,10 @@ class _Place:
         if self._anchor not in keys:
             return None
         return keys.index(self._anchor) + (self._where == "after")
+
+    def has_room(self, line: str) -> bool:
+        """Whether a sentence says the words that something should stand beside."""
+        return not self._anchor or bool(self._phrases.spans(line))
 
     def said(self, line: str, new: Sequence[str]) -> str:
         """A sentence with more words: beside others by blanks, before and behind all of it by commas."""
