@@ -13,6 +13,7 @@
     const CHOICES = ["bind", "keep", "fix"]; // what a person decides for; unknown stays free
     const OUTFITS = ["person", "character"]; // kinds of subject whose clothes may belong to them
     const FACES = 6; // disagreeing pictures that are shown
+    const CHANGED = "editor.changed"; // the captions are not as they were when it was shown
     const CARDS = 60; // of a column, at first
 
     function columnWords(decision) {
@@ -42,7 +43,7 @@
             this.saving = Promise.resolve();
             this.all = new Set(); // columns of which every card is shown
             this.summary = make("p", {class: "lora_train_bind_summary", role: "status", "data-note": "summary"});
-            this.outfit = make("input", {type: "checkbox", name: "outfit", on: {change: () => this.save()}});
+            this.outfit = make("input", {type: "checkbox", name: "outfit", on: {change: () => this.chooseOutfit()}});
             this.outfitLine = make("label", {class: "lora_train_check"}, this.outfit,
                 make("span", {}, text("The clothes belong to the subject")));
             this.kind = make("span", {class: "lora_train_hint"});
@@ -109,8 +110,14 @@
             return this.save({...this.choices, [row.tag]: decision});
         }
 
+        /** Decisions that are kept for tags which are not there now stay: only {} takes them all back. */
+        chooseOutfit() {
+            const [first] = this.advice.rows;
+            return this.save(first ? {...this.choices, [first.tag]: first.decision} : this.choices);
+        }
+
         /** Keeps the decisions on the server. Of several in a row only the last answer is shown. */
-        save(choices = this.choices) {
+        save(choices) {
             this.choices = choices;
             const turn = this.turn += 1;
             const {project} = this.model;
@@ -223,7 +230,13 @@
             await this.saving;
             const {model} = this;
             const before = model.overview.undo ? model.overview.undo.number : 0;
-            await model.act("binding/apply");
+            const {digest} = this.advice;
+            try {
+                await model.act("binding/apply", {digest, outfit: this.outfit.checked});
+            } catch (error) {
+                if (error.code === CHANGED) await this.read();
+                throw error;
+            }
             if (model.project !== (state.project && state.project.id)) return;
             const {undo} = model.overview;
             if (!undo || undo.number === before) return;

@@ -9,7 +9,7 @@
         api, url, on, attempt, text, plural, make, write, button, field, select, choice, download, say, folded,
         ChangePreview, joined,
     } = loraTrain;
-    const LARGEST = 64 * 1024 * 1024; // bytes of a file to import; the server has its own limit
+    const LARGEST = 64e6; // bytes of a file to import; the server has its own limit
     const NAMED = 20; // names that found no picture
     const FORMATS = ["kohya", "folder", "lines"];
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -272,6 +273,84 @@ def test_the_trigger_word(served: Server, open_tab: Callable[..., Tab], make: Ca
     page.locator('[data-action="message-action"]').first.click()
     expect(facts).to_contain_text("missing in 1 caption")
     assert on_disk(served, project) == captions and trigger() == "quillon"
+
+
+def test_what_to_bind(served: Server, open_tab: Callable[..., Tab], make: Callable[..., str]) -> None:
+    """Overruled by one press, applied as one step that can be undone; the sentence says what holds at the moment."""
+    faces = ("smile", "frown", "open mouth", "closed eyes", "smile", "frown")
+    captions = {
+        f"c{number}": f"quillon, 1girl, green hair, {'hat, ' if number == 3 else ''}red eyes, {face}, masterpiece"
+        for number, face in enumerate(faces)
+    }
+    project = make("Binding", captions)
+    tab = open_tab(served)
+    page = opened(tab, project, "binding")
+    summary = page.locator('[data-note="summary"]')
+    cards = lambda decision: page.locator(  # noqa: E731
+        f'.lora_train_bind_column[data-decision="{decision}"] .lora_train_bind_card'
+    ).evaluate_all("all => all.map((one) => one.dataset.tag)")
+    expect(summary).to_contain_text("green hair")
+    assert {"green hair", "red eyes"} <= set(cards("bind")) and {"smile", "frown"} <= set(cards("keep"))
+    assert cards("fix") == ["masterpiece"]
+    eyes = page.locator('.lora_train_bind_card[data-tag="red eyes"]')
+    eyes.locator('[data-action="decide-keep"]').click()
+    expect(summary).not_to_contain_text("red eyes")
+    hat = page.locator('.lora_train_bind_card[data-tag="hat"]')
+    hat.locator('[data-action="decide-bind"]').click()
+    expect(summary).to_contain_text("hat")
+    page.keyboard.press("Escape")
+    tab.press("binding")  # what was decided is kept
+    expect(hat).to_contain_text("your choice")
+    expect(page.locator('.lora_train_bind_column[data-decision="keep"]')).to_contain_text("red eyes")
+    tab.press("binding-apply")
+    expect(page.locator(".lora_train_message", has_text="The traits are bound; 6 captions changed.")).to_be_visible()
+    wanted = {f"c{number}": f"quillon, 1girl, red eyes, {face}" for number, face in enumerate(faces)}
+    assert on_disk(served, project) == wanted
+    expect(page.locator('.lora_train_bind_card[data-tag="green hair"]')).to_have_count(0)
+    page.locator('[data-action="message-action"]').first.click()
+    expect(page.locator('.lora_train_bind_card[data-tag="green hair"]')).to_have_count(1)
+    assert on_disk(served, project) == captions
+    tab.press("binding-reset")
+    expect(summary).to_contain_text("red eyes")
+    expect(page.locator(".lora_train_overruled")).to_have_count(0)
+
+
+def test_kohya_metadata_in_and_out(
+    served: Server, open_tab: Callable[..., Tab], make: Callable[..., str], tmp_path: Path
+) -> None:
+    captions = {"a": "quillon, smile", "b": "quillon, hat", "c": "quillon"}
+    project = make("Exchange", captions)
+    tab = open_tab(served)
+    page = opened(tab, project, "exchange")
+    with page.expect_download() as download:
+        tab.press("export-tags")
+    exported = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert sorted(entry.get("tags") or entry.get("caption") for entry in exported.values()) == sorted(captions.values())
+
+    metadata = {"x/a.png": {"tags": "quillon, grin"}, "b": {"caption": "quillon, cap"}, HOSTILE[0]: {"tags": "lost"}}
+    path = tmp_path / "meta_cap.json"
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    page.locator('dialog input[name="import"]').set_input_files(path)
+    press = tab.action("import-apply")
+    expect(press).to_have_text("Apply to 2 pictures")
+    expect(page.locator("dialog")).to_contain_text("1 name fits no picture")
+    page.locator("dialog summary").last.click()
+    expect(page.locator("dialog .lora_train_problems")).to_have_text(HOSTILE[0])
+    shown = {name: tags_of(after) for name, after in shown_after(page).items()}
+    assert shown == {"a": ["quillon", "grin"], "b": ["quillon", "cap"]}
+    assert on_disk(served, project) == captions
+    press.click()
+    expect(page.locator(".lora_train_message", has_text="2 captions were imported.")).to_be_visible()
+    assert on_disk(served, project) == {"a": "quillon, grin", "b": "quillon, cap", "c": "quillon"}
+    page.locator('[data-action="message-action"]').first.click()
+    expect(page.locator(".lora_train_message", has_text="imported")).to_have_count(0)
+    wait_for(lambda: on_disk(served, project), lambda now: now == captions)
+
+    path.write_text("{", encoding="utf-8")
+    tab.allowed.append("400")
+    page.locator('dialog input[name="import"]').set_input_files(path)
+    expect(page.locator("dialog .lora_train_exchange .lora_train_error:visible")).to_be_visible()
+    expect(press).to_have_count(0)
 
 
 def test_sentences_and_back(served: Server, open_tab: Callable[..., Tab], make: Callable[..., str]) -> None:
