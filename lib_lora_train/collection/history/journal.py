@@ -195,7 +195,7 @@ class History:
         """Applies the entry that was undone last once more. Raises as `undo`."""
         with self._store.locked():
             head, names = self._store.look()
-            if number != min((other for other in names if other > head.number), default=0):
+            if number < 1 or number != min((other for other in names if other > head.number), default=0):
                 raise UserError("history.not_newest", str(number))
             return self._step(head, names, [number], forward=True)[0]
 
