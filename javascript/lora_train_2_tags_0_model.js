@@ -44,7 +44,7 @@
             this.panel = null;
             this.pictures = new loraTrain.TagPictures(this);
             this.asking = 0; // questions for pictures, counted: only the newest answer is shown
-            this.changes = 0; // counted: an overview asked for before a change is not taken over
+            this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
             this.queue = Promise.resolve(); // what is to be saved, one after the other
             this.clicks = Promise.resolve(); // what changes the filter
             this.findSoon = later(FIND_WAIT, () => attempt(() => this.find()));
@@ -109,8 +109,9 @@
 
         /** Does something after everything that was begun before it. */
         inTurn(work) {
-            this.changes += 1;
-            const turn = this.queue.then(work);
+            const count = () => { this.changes += 1; };
+            count();
+            const turn = this.queue.then(work).finally(count);
             this.queue = turn.catch(() => {});
             return turn;
         }

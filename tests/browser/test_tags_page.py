@@ -263,8 +263,9 @@ def test_changed_by_another_program(rest: Rest, opened: Callable[..., Tab], fold
     file = folder(project) / "001.txt"
     file.write_text("qxz, from elsewhere", encoding="utf-8")
     expect(page.locator(".lora_train_tag_words")).to_have_text(["qxz", "from elsewhere"])  # it is noticed by itself
-    page.route(re.compile(r"/tags$"), lambda route: None)  # the page does not look for a while
-    page.wait_for_timeout(3500)
+    page.route(re.compile(r"/tags$"), lambda route: None)  # its next look is not answered
+    with page.expect_request(re.compile(r"/tags$")):
+        pass
     file.write_text("qxz, <b>theirs</b>", encoding="utf-8")
     page.locator('[name="add-tag"]').fill("mine")
     page.keyboard.press("Enter")
