@@ -54,7 +54,7 @@ def apply(desk: Desk, values: object, target: Target, digest: str, language: str
     """Does what a preview with this digest showed. Raises UserError: editor.changed when it would be something else by
     now, and as `preview` and `Desk.write`."""
     edit = read_edit(values)
-    with desk.lock:
+    with desk.changing():
         sheet = desk.sheet(now=True)
         proposal = propose_once(desk, sheet, edit, target, language)
         if proposal.digest != digest:

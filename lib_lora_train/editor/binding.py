@@ -74,7 +74,7 @@ def choose(desk: Desk, decisions: object, outfit: bool) -> None:
     for tag, decision in decisions.items():
         if not 0 < len(tag) <= LONGEST or decision not in DECISIONS:
             raise UserError("editor.choices", "choices", choices=", ".join(DECISIONS))
-    with desk.lock:
+    with desk.changing():
         before = _read(desk)
         kept = {**before.decisions, **decisions} if decisions else {}
         if len(kept) > MOST_CHOICES:
@@ -90,7 +90,7 @@ def apply(desk: Desk, outfit: bool | None, digest: str) -> None:
 
     Raises UserError: editor.changed, and as `show` and `Desk.write`.
     """
-    with desk.lock:
+    with desk.changing():
         sheet = desk.sheet(now=True)
         advice = _advise(desk, sheet, _read(desk), outfit)
         if digest and digest != _digest(sheet, advice):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.collection.caption_files import caption_from, check_caption
 from lib_lora_train.collection.history import Entry, History, TextChange
+from lib_lora_train.collection.locking import locked
 from lib_lora_train.collection.names import stem_of
 from lib_lora_train.editor.writing import Writer
 from lib_lora_train.errors import UserError
@@ -35,11 +37,11 @@ _FILTERS = 16  # whose pictures are remembered
 
 
 class Desk:
-    """Of one project. Thread-safe; `lock` is held while something is changed, so that each change sees the last."""
+    """Of one project. Thread-safe."""
 
     def __init__(self, project: Project, tools: Tools) -> None:
         self.tools = tools
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self.place = Place.of_project(project)
         self.writer = Writer(self.place.history)
         self.touched: tuple[int, ...] = ()  # entries that were done or undone last, here
@@ -48,6 +50,7 @@ class Desk:
         self._read = _NEVER
         self._took = 0.0
         self._wrote = False
+        self._files_are_ours = False
         self._found: OrderedDict[tuple[str, ...], list[int]] = OrderedDict()
         self._kept: dict[str, tuple[object, Any]] = {}
 
@@ -87,7 +90,7 @@ class Desk:
 
     def take(self, project: Project) -> None:
         """What project.json says now."""
-        with self.lock:
+        with self._lock:
             if project != self.place.project:
                 self.place = replace(
                     self.place,
@@ -101,17 +104,14 @@ class Desk:
 
     def sheet(self, now: bool = False, fresh: float = _OLDEST) -> Sheet:
         """What is there, `fresh` seconds ago at most; `now`: every file is looked at again."""
-        with self.lock:
-            if self._sheet is None:
-                if not self.history.settled:  # a process that died left it so
-                    self.writer.write(len(self.history.pending))
-                self._sheet = self.place.read(None, self.tools.tokens.counter())
-                self._read = time.monotonic()
-            elif now or self._stale(fresh):
+        with self._lock:
+            if self._sheet is None or now or self._stale(fresh):
+                if not (self._files_are_ours or self.history.settled):  # a full disk, or a process that died
+                    self.writer.catch_up()
                 start = time.monotonic()
-                self._sheet = self.place.read(self._sheet, self.tools.tokens.counter())
+                self._sheet, known = self.place.read(self._sheet, self.tools.tokens.counter()), self._sheet
                 self._read = time.monotonic()
-                self._took = self._read - start
+                self._took = self._read - start if known is not None else 0.0
             return self._sheet
 
     def _stale(self, fresh: float) -> bool:
@@ -131,12 +131,12 @@ class Desk:
     def select(self, sheet: Sheet, text: str, language: str = "") -> list[int]:
         """Places in the sheet of the pictures that a filter finds. Raises UserError as `parse_filter`."""
         key = (sheet.revision, self.trigger, text, language)
-        with self.lock:
+        with self._lock:
             known = self._found.get(key)
         if known is None:
             search = self.tools.lexicon.translations(language).search if language else None
             known = select(sheet, parse_filter(text), self.trigger, search)
-            with self.lock:
+            with self._lock:
                 self._found[key] = known
                 while len(self._found) > _FILTERS:
                     self._found.popitem(last=False)
@@ -144,19 +144,37 @@ class Desk:
 
     def once(self, name: str, stamp: object, make: Any) -> Any:
         """What `make` gives, made once per `stamp`."""
-        with self.lock:
+        with self._lock:
             known = self._kept.get(name)
         if known is None or known[0] != stamp:
             known = (stamp, make())
-            with self.lock:
+            with self._lock:
                 self._kept[name] = known
         return known[1]
 
     # ------------------------------------------------------------------ changing
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around what reads captions, decides and writes: no other change comes between.
+
+        Waits for others who change the project's pictures, but not for our own writing of files: that takes in what is
+        done meanwhile. Others may read while this waits. Raises UserError("file.write").
+        """
+        if self.writer.progress is not None:
+            with self._lock:
+                yield
+            return
+        with locked(self.project), self._lock:
+            self._files_are_ours = True
+            try:
+                yield
+            finally:
+                self._files_are_ours = False
+
     def write(self, sheet: Sheet, texts: Mapping[str, str], title: Log, note: Mapping[str, Any] | None = None) -> None:
         """Gives pictures, by id, other captions, as one step of undo; nothing at all when nothing changes and there is
-        no note. `lock` is held, and `sheet` was read under it.
+        no note. Within `changing`, with a sheet that was read there.
 
         Raises UserError: editor.changed, history.changed, collection.caption_long, collection.caption_characters,
         caption.unreadable, file.write.
@@ -175,13 +193,14 @@ class Desk:
         self._bring(len(changes))
 
     def follow(self, entries: Sequence[Entry]) -> None:
-        """After the journal has moved by `entries`: what is to be shown is read, then the files follow."""
+        """Within `changing`, after the journal has moved by `entries`: what is to be shown is read, then the files
+        follow."""
         self.touched = tuple(entry.number for entry in entries)
         self.sheet(now=True)
         self._bring(sum(entry.count for entry in entries))
 
     def _bring(self, count: int) -> None:
-        self.writer.write(count)
+        self.writer.write(count, self._files_are_ours)
         if self.writer.left:  # they are not what is shown
             self._read = _NEVER
 

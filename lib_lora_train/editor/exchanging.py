@@ -59,7 +59,7 @@ def apply_captions(desk: Desk, token: str, digest: str) -> None:
 
     Raises UserError: editor.import_gone, editor.changed, and as `Desk.write`.
     """
-    with desk.lock:
+    with desk.changing():
         known = desk.held
         if known is None or known.token != token:
             raise UserError("editor.import_gone", "token")

@@ -33,7 +33,7 @@ def change(desk: Desk, form: str) -> None:
     """
     if form not in FORMS:
         raise UserError("editor.choice", "form", value=form[:60], choices=", ".join(FORMS))
-    with desk.lock:
+    with desk.changing():
         old = desk.form
         if form == old:
             return

@@ -50,7 +50,7 @@ def shown_entry(entry: Entry, language: str) -> dict[str, Any]:
 
 
 def _step(desk: Desk, step: Callable[[], Sequence[Entry]], forward: bool) -> None:
-    with desk.lock:
+    with desk.changing():
         entries = step()
         for entry in entries:
             follow_trigger(desk, entry, forward)

@@ -22,7 +22,7 @@ def show(desk: Desk, language: str) -> dict[str, Any]:
     word = desk.trigger
     vocabulary = desk.tools.lexicon.vocabulary_soon()
     stamp = (sheet.revision, word, language, len(vocabulary), sheet.token_counts.key)
-    trouble = desk.history.trouble
+    trouble = desk.writer.trouble or desk.history.trouble
     return {
         "revision": sheet.revision,
         "form": desk.form,

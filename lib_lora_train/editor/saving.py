@@ -24,7 +24,7 @@ def save_caption(desk: Desk, picture_id: str, text: str | None, tags: Sequence[s
     if (text is None) == (tags is None):
         raise UserError("editor.one_of", "text, tags")
     title = "editor.did_caption"
-    with desk.lock:
+    with desk.changing():
         item = desk.item(picture_id)
         if version != item.version:  # what is shown may be a second old
             item = _current(desk, picture_id, version)

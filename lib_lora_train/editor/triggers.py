@@ -52,7 +52,7 @@ def change(desk: Desk, word: str) -> None:
     """Gives the project another word, or none, and puts it first in every caption but those for regularization, as one
     step of undo. Raises UserError: editor.word, and as `Desk.write`."""
     word = checked_word(word)
-    with desk.lock:
+    with desk.changing():
         sheet = desk.sheet(now=True)
         old = desk.trigger
         items = [item for item in sheet.items if not item.regularization]

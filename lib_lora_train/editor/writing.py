@@ -21,22 +21,34 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._again = False
         self._done = self._total = 0
-        self._trouble: UserError | None = None
-        self.left: tuple[str, ...] = ()
+        self.left: tuple[str, ...] = ()  # keys of files that another program had changed
+        self.trouble: UserError | None = None  # why the files do not follow
 
-    def write(self, count: int) -> None:
-        """After a change of `count` files. Raises UserError("file.write") for few of them; many are tried again when
-        the project is opened or changed the next time."""
+    def write(self, count: int, held: bool) -> None:
+        """After a change of `count` files. They are written before this returns where they are few and the caller
+        holds the project's pictures (`held`); nobody else is waited for here.
+
+        Raises UserError("file.write") for few files; what is not written is tried again when the project is read or
+        changed the next time.
+        """
         with self._guard:
-            busy = self._thread is not None
-            if busy or count > AT_ONCE:
-                self._again, self._total = True, max(self._total, count)
-                if not busy:
-                    self._done, self._total = 0, count
-                    self._thread = threading.Thread(target=self._run, name="captions", daemon=True)
-                    self._thread.start()
+            if self._thread is not None or count > AT_ONCE or not held:
+                self._begin(count)
                 return
-        self.left = self._history.finish().left
+        self.left, self.trouble = self._history.follow().left, None
+
+    def catch_up(self) -> None:
+        """What a process that died left to be written."""
+        with self._guard:
+            self._begin(0)
+
+    def _begin(self, count: int) -> None:
+        self._again = True
+        if self._thread is None:
+            self._done = self._total = 0
+            self._thread = threading.Thread(target=self._run, name="captions", daemon=True)
+            self._thread.start()
+        self._total = max(self._total, count)
 
     @property
     def progress(self) -> dict[str, int] | None:
@@ -55,8 +67,9 @@ class Writer:
     def _run(self) -> None:
         while self._goes_on():
             try:
-                self.left = self._history.finish(self._tell).left
-            except UserError as error:  # a full disk: the journal holds it, and what reads the project next tries again
+                self.left, self.trouble = self._history.finish(self._tell).left, None
+            except UserError as error:  # a full disk, say: the journal holds it, and it is tried again
+                self.trouble = error
                 LOGGER.warning("captions are not written yet: %s", error)
 
     def _goes_on(self) -> bool:
