@@ -273,6 +273,13 @@ def test_whatever_is_bound_is_deleted_and_nothing_else(tags: list[str], data: st
     assert captions(items, advice) == [", ".join(kept)]
 
 
+def test_signs_of_a_tag_stand_for_nothing_else() -> None:
+    tags = ["who?", "whom", "star*", "starfish", "a\\*b", "a*b", "hu tao \\(genshin\\)", "!?", "??"]
+    for gone in tags:
+        advice = advise([item(0, tags)], "style", RULES, choices=dict.fromkeys(tags, "keep") | {gone: "bind"})
+        assert captions([item(0, tags)], advice) == [", ".join(tag for tag in tags if tag != gone)]
+
+
 # ---------------------------------------------------------------------- said
 
 

@@ -143,6 +143,11 @@ def test_a_user_adds_patterns_and_overrides_what_is_said_of_a_category(tmp_path:
     assert rules.rank("steering wheel") == 2
 
 
+def test_letters_decide_and_not_the_place_in_the_file(tmp_path: Path) -> None:
+    rules = user_rules(tmp_path, "[category.a]\ntags = ['* gizmo']\n[category.b]\ntags = ['odd * gizmo', 'gizmo']\n")
+    assert [rules.category(tag).name for tag in ("big gizmo", "odd gizmo", "gizmo")] == ["a", "b", "b"]
+
+
 def test_a_user_can_extend_a_shipped_list(tmp_path: Path) -> None:
     assert RULES.category("ultramarine hair").name == "hair"
     rules = user_rules(tmp_path, '[lists]\ncolor = ["ultramarine"]\n')
