@@ -54,7 +54,7 @@
         }
 
         async open() {
-            openSheet(text("History"), {kind: "lora_train_tall"}, this.body);
+            openSheet(text("History"), {}, this.body);
             this.shown = "";
             await this.readAgain();
         }

@@ -12,7 +12,11 @@
     const TYPED = 2000; // ms after the last key
 
     class TagView {
-        /** @param {TagModel} model @param {{leave: function(): void}} calls `leave`: back to the pictures */
+        /**
+         * @param {TagModel} model
+         * @param {{leave: function(): void, edit: function(): void}} calls `leave`: back to the pictures; `edit`: the
+         *   window for several captions
+         */
         constructor(model, calls) {
             this.model = model;
             this.asText = false; // tags are shown as text, too, as the person wants it
@@ -34,6 +38,7 @@
             this.tokens = new TokenLine();
             this.problem = make("p", {class: "lora_train_message lora_train_error", hidden: true});
             this.conflict = make("div", {class: "lora_train_conflict", hidden: true});
+            this.several = make("p", {class: "lora_train_hint", hidden: true});
             this.caption = this.makeText(calls);
             this.written = make("div", {class: "lora_train_tagging_text", hidden: true},
                 field(text("Caption"), this.caption), this.cutWords = make("p", {class: "lora_train_hint"}));
@@ -42,9 +47,12 @@
                 make("div", {class: "lora_train_tagging_caption"},
                     make("div", {class: "lora_train_row lora_train_tagging_title"}, this.name, this.place,
                         make("span", {class: "lora_train_end"}, this.mode)),
-                    this.problem, this.conflict, this.chips.element, this.written, this.tokens.element));
+                    this.several, this.problem, this.conflict, this.chips.element, this.written, this.tokens.element));
             this.saveSoon = later(TYPED, () => attempt(() => this.save()));
-            on("tags-selection", () => this.show());
+            on("tags-selection", () => {
+                this.showSeveral(calls);
+                this.show();
+            });
             on("tags-found", () => this.show());
             on("tags", () => this.show());
             on("tags-picture", (id) => { if (id === model.current) this.show(); });
@@ -153,6 +161,16 @@
                 this.chips.show(picture);
             }
             this.tokens.show(picture, model.overview.tokens, textual);
+        }
+
+        /** Says that here one caption is changed, however many are chosen. */
+        showSeveral({edit}) {
+            const {size} = this.model.selected;
+            this.several.hidden = size < 2;
+            if (size < 2) return;
+            this.several.replaceChildren(
+                text("{count} pictures are chosen; here you change only this one.", {count: number(size)}), " ",
+                button(text("Edit them together"), {kind: "link", name: "edit-together", run: edit}));
         }
 
         showPicture(picture) {

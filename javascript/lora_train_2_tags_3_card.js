@@ -24,7 +24,8 @@
             const leave = () => this.gallery.element.focus({preventScroll: true});
             this.filter = new loraTrain.TagFilter(model, {leave});
             this.history = new loraTrain.TagHistory(model);
-            this.view = new loraTrain.TagView(model, {leave});
+            const edit = () => this.open("TagEdits");
+            this.view = new loraTrain.TagView(model, {leave, edit});
             this.gallery = new loraTrain.TagGallery(model, {open: () => this.view.focus()});
             this.frequency = new loraTrain.TagFrequency(model, {leave});
             this.notes = make("div", {class: "lora_train_tagging_notes"});
@@ -37,7 +38,7 @@
             panel.replaceChildren(this.empty, this.work);
             this.keys = new loraTrain.TagKeys(model, {
                 element: panel, filter: this.filter, frequency: this.frequency, view: this.view,
-                gallery: this.gallery, edit: () => this.open("TagEdits"),
+                gallery: this.gallery, edit,
             });
             model.panel = panel;
             onShown(panel, () => attempt(() => this.shown()));
