@@ -144,7 +144,10 @@ def test_a_user_adds_patterns_and_overrides_what_is_said_of_a_category(tmp_path:
 
 
 def test_letters_decide_and_not_the_place_in_the_file(tmp_path: Path) -> None:
-    rules = user_rules(tmp_path, "[category.a]\ntags = ['* gizmo']\n[category.b]\ntags = ['odd * gizmo', 'gizmo']\n")
+    rules = user_rules(
+        tmp_path,
+        "[category.a]\ngroup = 'view'\ntags = ['* gizmo']\n[category.b]\ngroup = 'view'\ntags = ['odd * gizmo', 'gizmo']\n",
+    )
     assert [rules.category(tag).name for tag in ("big gizmo", "odd gizmo", "gizmo")] == ["a", "b", "b"]
 
 
@@ -170,6 +173,7 @@ def test_a_user_can_extend_a_shipped_list(tmp_path: Path) -> None:
         ("[category.mark]\ngroup = ['view']\n", "traits.value", "category.mark.group"),
         ("[category.mark]\nbind = ['animal']\n", "traits.value", "category.mark.bind"),
         ("[category]\nmark = 3\n", "traits.value", "category.mark"),
+        ("[category.marks]\ntags = ['scar']\n", "traits.no_group", "category.marks"),
         ("[least]\nanimal = 0.5\n", "traits.unknown", "least.animal"),
         ("[category.mark]\ntags = ['* * * *']\n", "traits.pattern", "category.mark.tags"),
         ("[category.mark]\ntags = ['']\n", "traits.pattern", "category.mark.tags"),
@@ -202,6 +206,8 @@ def test_bytes_that_are_no_text_and_files_that_are_too_large(tmp_path: Path) -> 
 def test_all_kinds_of_subject_can_be_named(tmp_path: Path) -> None:
     kinds = ", ".join(f'"{kind}"' for kind in SUBJECT_KINDS)
     assert (
-        user_rules(tmp_path, f"[category.view_of_mine]\nbind = [{kinds}]\n").categories["view_of_mine"].entry.bind
+        user_rules(tmp_path, f"[category.view_of_mine]\ngroup = 'view'\nbind = [{kinds}]\n")
+        .categories["view_of_mine"]
+        .entry.bind
         == SUBJECT_KINDS
     )

@@ -124,7 +124,7 @@ def load_rules(extra: Path | None = None) -> Rules:
     """The shipped rules, and those of `extra` (the user's binding.toml) on top of them where that file exists.
 
     Raises UserError, naming line or field: traits.unreadable, traits.heavy, traits.unknown, traits.value,
-    traits.pattern, traits.list.
+    traits.no_group, traits.pattern, traits.list.
     """
     tables = [read_table(_SHIPPED)]
     if extra is not None and extra.is_file():

@@ -66,7 +66,8 @@ class RuleTable:
 def read_table(path: Path, base: RuleTable | None = None) -> RuleTable:
     """The table in a file; a category that `base` has too keeps what the file does not say.
 
-    Raises UserError: traits.unreadable, traits.heavy, traits.unknown, traits.value, traits.pattern, traits.list.
+    Raises UserError: traits.unreadable, traits.heavy, traits.unknown, traits.value, traits.no_group, traits.pattern,
+    traits.list.
     """
     document = _document(path)
     where = path.name
@@ -83,7 +84,7 @@ def read_table(path: Path, base: RuleTable | None = None) -> RuleTable:
     known = {**(base.lists if base else {}), **lists}
     categories = {}
     for name, values in _tables(document.get("category", {}), where, "category").items():
-        before = (base.categories if base else {}).get(name, CategoryEntry())
+        before = base.categories.get(name) if base else None
         at = f"category.{name}"
         entry = _entry(_tables(values, where, at), before, where, at)
         for pattern in entry.tags:
@@ -105,9 +106,11 @@ def _document(path: Path) -> dict[str, Any]:
         raise UserError("traits.unreadable", where, reason=reason) from error
 
 
-def _entry(values: Mapping[str, Any], before: CategoryEntry, where: str, at: str) -> CategoryEntry:
+def _entry(values: Mapping[str, Any], before: CategoryEntry | None, where: str, at: str) -> CategoryEntry:
     """`before` with what the file says; its patterns alone, those of `before` are in the table before."""
     _check_keys(values, [item.name for item in fields(CategoryEntry)], where, at)
+    if before is None and "group" not in values:  # perhaps a known one with its name misspelt
+        raise UserError("traits.no_group", where, field=at, known=", ".join(_GROUPS))
     given: dict[str, Any] = {"tags": ()}
     for name, value in values.items():
         at_field = f"{at}.{name}"
@@ -123,7 +126,7 @@ def _entry(values: Mapping[str, Any], before: CategoryEntry, where: str, at: str
             if name != "tags":
                 for kind in given[name]:
                     _checked(kind, kind in SUBJECT_KINDS, ", ".join(SUBJECT_KINDS), where, at_field)
-    return replace(before, **given)
+    return replace(before or CategoryEntry(), **given)
 
 
 def _share(value: Any, where: str, at: str) -> float:
