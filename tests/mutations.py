@@ -183,6 +183,20 @@ MUTATIONS = (
         'shown = UserError("api.no_file", str(error))',
         "tests/api/test_api_route.py",
     ),
+    Mutation(
+        "the digest of a preview leaves out what captions become",
+        "tags/proposing.py",
+        'shown += (item.id, item.key, item.version, text, "")',
+        'shown += (item.id, item.key, item.version, "")',
+        "tests/tags/test_edits.py",
+    ),
+    Mutation(
+        "an edit of tags loses the caption's other lines",
+        "tags/proposing.py",
+        "draft.text = line if draft.text == draft.line else with_line(draft.text, line)",
+        "draft.text = line",
+        "tests/tags/test_edits.py",
+    ),
 )
 
 
