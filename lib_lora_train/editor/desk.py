@@ -186,7 +186,7 @@ class Desk:
         changes = list({change.key: change for change in changes}.values())  # two pictures may share a caption file
         if not changes and not note:
             return
-        _check_unchanged([sheet.by_id[each] for each in texts], changes)
+        check_unchanged([sheet.by_id[each] for each in texts], changes)
         entry = self.history.append(changes, title, note, expected_head=head)
         self._sheet = sheet.with_texts(texts)
         self.touched = (entry.number,)
@@ -210,7 +210,7 @@ class Desk:
         return list(dict.fromkeys(key for number in numbers for key in self.history.left(number)))
 
 
-def _check_unchanged(items: Iterable[Item], changes: Iterable[TextChange]) -> None:
+def check_unchanged(items: Iterable[Item], changes: Iterable[TextChange]) -> None:
     """Raises UserError("editor.changed") when a file is not as it was read."""
     expected = {stem_of(item.picture): item for item in items}
     for change in changes:

@@ -42,6 +42,7 @@ from lib_lora_train.terminal import DONE, NOTHING, watched
 
 MAX_IMPORT = 100_000_000  # bytes
 _UNMATCHED = 10  # names that are shown
+_LOOKING = ("list", "show", "log", "export")
 _NOTHING_CODES = ("tags_cli.no_pictures", "tags_cli.none_meant")
 
 
@@ -53,9 +54,12 @@ def run(folder: Path, words: Sequence[str], language: str) -> int:
     bench = Bench(folder, options, language)
     with watched("tags_cli.stopping") as (progress, _):
         try:
-            if not bench.history.settled:  # a process that died left it so, or another one is at it
-                bench.finish(progress)
-            action(bench, progress)
+            if options.action in _LOOKING or getattr(options, "dry_run", False):
+                bench.settle(progress)
+                action(bench, progress)
+            else:
+                with bench.changing(progress):
+                    action(bench, progress)
             sys.stdout.flush()
         except BrokenPipeError:  # whoever read it, as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora_train.collection.history import Entry, Outcome
+from lib_lora_train.collection.history import Entry
+from lib_lora_train.collection.locking import locked
+from lib_lora_train.editor.desk import check_unchanged
 from lib_lora_train.editor.trigger_note import TRIGGER
 from lib_lora_train.errors import UserError
 from lib_lora_train.progress import Progress
@@ -111,22 +114,37 @@ class Bench:
         return EditContext(self.sheet.counts, lambda tag: self.rules.rank(tag), count, self.place.trigger, form)
 
     def write(self, proposal: Proposal, title: Log, progress: Progress, note: Mapping[str, Any] | None = None) -> Entry:
-        """One step of undo, and the files that follow it. Raises UserError: history.changed when somebody edited
-        meanwhile, file.write."""
+        """One step of undo, and the files that follow it. Raises UserError: editor.changed when a file is no longer as
+        it was read, history.changed when somebody edited meanwhile, file.write."""
         by_picture = {change.item.picture: change.after for change in proposal.changes}
         changes = {change.key: change for change in self.history.changes_for(by_picture)}
+        check_unchanged([change.item for change in proposal.changes], changes.values())
         entry = self.history.append(list(changes.values()), title, note, expected_head=self.head)
-        self.finish(progress)
+        self.follow(progress)
         return entry
 
-    def finish(self, progress: Progress) -> Outcome:
-        """Brings the files to what the journal says, also after a process that died."""
+    @contextmanager
+    def changing(self, progress: Progress) -> Iterator[None]:
+        """Around what reads captions, decides and writes: no other change of a project's pictures comes between, and
+        what a process that died has begun is finished first. Raises UserError("file.write")."""
+        if self.place.project is None:
+            self.history.finish(_teller(progress))
+            yield
+            return
+        with locked(self.place.project, _teller(progress)):
+            yield
 
-        def tell(done: int, total: int) -> None:
-            if total >= _MANY:
-                progress(Stage("tags_cli.writing", done, total))
+    def follow(self, progress: Progress) -> None:
+        """Within `changing`, brings the files to what the journal says. Raises UserError("file.write")."""
+        tell = _teller(progress)
+        if self.place.project is None:
+            self.history.finish(tell)
+        else:
+            self.history.follow(tell)
 
-        return self.history.finish(tell)
+    def settle(self, progress: Progress) -> None:
+        """Before looking: finishes what a process that died has begun."""
+        self.history.finish(_teller(progress))
 
     @property
     def _models(self) -> Path:
@@ -141,6 +159,14 @@ class Bench:
             if isinstance(position, int) and isinstance(length, int):
                 print(marked(self.options.where, position, length), file=sys.stderr)
             raise UserError(error.code, "--where", **error.values) from error
+
+
+def _teller(progress: Progress) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if total >= _MANY:
+            progress(Stage("tags_cli.writing", done, total))
+
+    return tell
 
 
 def _place(folder: Path, trigger: str | None) -> Place:

@@ -89,7 +89,7 @@ def _step(bench: Bench, progress: Progress, step: Callable[[], Sequence[Entry]],
         for entry in entries:
             word = word_after(entry, word, forward)
         give_project_word(bench, word)
-    bench.finish(progress)
+    bench.follow(progress)
     progress.close()
     for entry in entries:
         print(entry_line(entry, 0, bench.language))

@@ -17,6 +17,7 @@ from lib_lora_train.collection.history import History
 from lib_lora_train.messages import catalogue
 from lib_lora_train.project import create_project, open_project
 from lib_lora_train.tags.edits import FORMS, settings_of
+from lib_lora_train.tags.place import Place
 from lib_lora_train.tags_commands import ACTIONS
 from lib_lora_train.tags_commands.parser import make_parser
 
@@ -345,6 +346,21 @@ def test_a_file_that_somebody_else_changed_is_left_and_named(tags, folder: Path)
     assert "stay as they are: 1" in said and "10_zuna/b.txt" in said
     assert mine.read_text(encoding="utf-8") == "written elsewhere"
     assert texts(folder)["a"] == CAPTIONS["a.png"]
+
+
+def test_a_file_that_changes_between_reading_and_writing_is_not_overwritten(tags, folder: Path, monkeypatch) -> None:
+    mine = folder / "10_zuna" / "b.txt"
+    reads = Place.read
+
+    def read(self, known=None, counter=None):
+        sheet = reads(self, known, counter)
+        mine.write_text("written elsewhere", encoding="utf-8")
+        return sheet
+
+    monkeypatch.setattr(Place, "read", read)
+    assert "b.png" in tags("add", "scarf", code=2).err
+    assert mine.read_text(encoding="utf-8") == "written elsewhere" and texts(folder)["a"] == CAPTIONS["a.png"]
+    assert tags("log").out == ""
 
 
 def test_what_a_killed_process_left_is_finished_by_the_next_command(tags, folder: Path) -> None:
