@@ -15,7 +15,7 @@ from lib_lora_train.dataset.captions import visible
 _MOST_WORDS = 5  # of a tag; longer parts are taken for prose
 _MOST_HAN = 12
 # "dr. stone" and "love live! school idol project" are tags.
-_PROSE = re.compile(rf"(\w{{3,}}\.|[。！？])(\s|,|$)|[\u4e00-\u9fff，、]{{{_MOST_HAN + 1}}}")
+_PROSE = re.compile(rf"(\w{{3}}\.|[。！？])(\s|,|$)|[\u4e00-\u9fff，、]{{{_MOST_HAN + 1}}}")
 # Where `read_caption` sees a line end: it has taken the other control characters away before.
 _LINES = re.compile("[^\n\r\x85\u2028\u2029]+")
 _BREAKS = re.compile("[\n\r\x85\u2028\u2029]+")

@@ -28,7 +28,7 @@ class Columns:
     @cached_property
     def spaced(self) -> list[str]:
         """The same, with one blank for underscores, line ends and several blanks."""
-        return [_BLANKS.sub(" ", text) if "_" in text or "\n" in text or "  " in text else text for text in self.texts]
+        return [_spaced(text) for text in self.texts]
 
     @cached_property
     def names(self) -> list[str]:
@@ -73,8 +73,12 @@ class Columns:
         word = re.compile(rf"(?<![a-z0-9]){re.escape(tag_key(trigger))}(?![a-z0-9])")
         for index, item in enumerate(self._items):
             if item.prose and not marks[index]:
-                marks[index] = word.search(tag_key(first_line(item.text)[1])) is not None
+                marks[index] = word.search(_spaced(first_line(item.text)[1].casefold())) is not None
         return bytes(marks)
+
+
+def _spaced(text: str) -> str:
+    return _BLANKS.sub(" ", text) if "_" in text or "\n" in text or "  " in text else text
 
 
 _NUMBERS = {

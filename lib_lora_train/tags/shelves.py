@@ -60,6 +60,7 @@ class _Pass:
     waiting: Overlay
     known: Shelf | None
     old: dict[str, Item] = field(default_factory=dict)
+    coming: dict[str, Caption] = field(default_factory=dict)  # what of `waiting` has been looked at
 
     def shelf(self, names: list[str]) -> Shelf:
         if self.known is not None:
@@ -88,10 +89,9 @@ class _Pass:
 
     def _waits_for(self, old: Item, caption: str) -> bool:
         """Whether the caption that is to be written is the one that the picture has already."""
-        data = self.waiting[caption]
-        if data is None:
+        if self.waiting[caption] is None:
             return caption not in old.files
-        return old.files[:1] == (caption,) and caption_from(data, old.name).version == old.version
+        return old.files[:1] == (caption,) and self._caption(caption).version == old.version
 
     def _captioned(self, item: Item, name: str, captions: list[str]) -> Item:
         found = {caption: self._caption(caption) for caption in captions}
@@ -106,8 +106,10 @@ class _Pass:
 
     def _caption(self, name: str) -> Caption:
         if name in self.waiting:
-            data = self.waiting[name]
-            return _NO_FILE if data is None else caption_from(data, shown(name))
+            if name not in self.coming:
+                data = self.waiting[name]
+                self.coming[name] = _NO_FILE if data is None else caption_from(data, shown(name))
+            return self.coming[name]
         facts = self.marks.get(name)
         if facts is None or not stat.S_ISREG(facts.st_mode):
             return _NO_FILE
