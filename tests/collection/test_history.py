@@ -11,7 +11,7 @@ import pytest
 from lib_lora_train.collection.captions import write_caption
 from lib_lora_train.collection.concepts import add_concept, edit_concept
 from lib_lora_train.collection.entries import list_concepts, list_pictures
-from lib_lora_train.collection.history import Entry, History, TextChange, caption_changes, journal
+from lib_lora_train.collection.history import Entry, History, TextChange, caption_changes, journal, writing
 from lib_lora_train.collection.locking import locked, settle
 from lib_lora_train.collection.moving import move_pictures
 from lib_lora_train.collection.trash import delete_pictures
@@ -173,6 +173,23 @@ def test_changed_by_another_program(project: Project, settled: bool) -> None:
     mine.finish()
     mine.undo(1)
     assert mine.finish().left == () == mine.left(1)
+
+
+@pytest.mark.parametrize("text", ["mine", ""])
+def test_changed_at_the_very_moment(project: Project, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Between the look at a file and its renaming."""
+    first = write_caption(project, list_pictures(project)[0].id, "first", "")
+    real = writing._prepare
+
+    def slow(path: Path, data: bytes | None) -> object:
+        path.write_bytes(b"theirs")
+        return real(path, data)
+
+    monkeypatch.setattr(writing, "_prepare", slow)
+    with pytest.raises(UserError) as caught:
+        write_caption(project, first.id, text, first.version)
+    assert code(caught) == "collection.caption_changed" and caught.value.values["theirs"] == "theirs"
+    assert captions(project)["a.png"] == "theirs" and history(project).settled and leftovers(project) == []
 
 
 def test_a_change_of_what_is_not_there(project: Project) -> None:
