@@ -38,7 +38,7 @@ def find(desk: Desk, text: str, order: str, reverse: bool, language: str) -> dic
         "pictures": [sheet.items[index].id for index in _ordered(sheet, found, order, reverse)],
         "tags": [
             {"tag": tag, "count": count, "all": sheet.counts[tag], "translation": translations.of(tag)}
-            for tag, count in counts.most_common(MOST_TAGS)
+            for tag, count in sorted(counts.items(), key=_frequent)[:MOST_TAGS]
         ],
     }
 
@@ -89,6 +89,10 @@ def _shown(item: Item, translations: Translations, cuts: tuple[int, int], langua
         "cut_at": cuts[1],
         "problem": item.problem.as_dict(language) if item.problem is not None else None,
     }
+
+
+def _frequent(pair: tuple[str, int]) -> tuple[int, str]:
+    return -pair[1], pair[0]
 
 
 def _ordered(sheet: Sheet, found: Sequence[int], order: str, reverse: bool) -> Sequence[int]:

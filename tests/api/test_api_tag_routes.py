@@ -59,7 +59,7 @@ def test_shapes(page: Page) -> None:
     assert set(concept) == {"id", "name", "repeats", "regularization", "pictures"} and concept["pictures"] == 3
     found = page.find("tag:girl")
     assert set(found) == {"revision", "total", "pictures", "tags", "captioned"}
-    assert found["tags"][0] == {"tag": "zuna", "count": 3, "all": 3, "translation": ""}
+    assert found["tags"][2] == {"tag": "zuna", "count": 3, "all": 3, "translation": ""}
     [picture] = page.pictures(found["pictures"][:1])
     assert set(picture) == PICTURE and picture["tags"] == ["zuna", "girl", "red hair", "smile 0"]
     assert (picture["width"], picture["height"], picture["problem"]) == (64, 64, None)
