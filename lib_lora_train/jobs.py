@@ -153,15 +153,15 @@ class Registry:
         self._ended: deque[Job] = deque(maxlen=100)
         self._closing = False
 
-    def start(self, title: str, folder: Path, work: Work, owner: str = "") -> Job:
+    def start(self, title: str, folder: Path, work: Work, owner: str = "", room: int = MAX_WAITING) -> Job:
         """Runs `work(events, commands)` now, or when those before it have ended.
 
         `folder` is the job's own, and is made when missing; one whose job has ended or died may be used again, to
-        resume. Raises UserError: job.queue_full, job.busy when the folder's job is waiting or running, here or in
+        resume. `room` is how many may wait for it to be put in line. Raises UserError: job.queue_full, job.busy when the folder's job is waiting or running, here or in
         another process, job.damaged, file.write.
         """
         with self._guard:
-            if self._closing or len(self._waiting) >= MAX_WAITING:
+            if self._closing or len(self._waiting) >= room:
                 raise UserError("job.queue_full", title, waiting=len(self._waiting))
             before = read_job(folder)
             lock = FolderLock.take(folder)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import discard
 from lib_lora_train.job_files import FolderLock, read_job
-from lib_lora_train.jobs import Job, Registry, Work
+from lib_lora_train.jobs import MAX_WAITING, Job, Registry, Work
 from lib_lora_train.project import Project, new_run, run_folder
 from lib_lora_train.runs.checks import check_trainable
 from lib_lora_train.runs.drafts import write_draft
@@ -51,6 +51,14 @@ def start_run(host: Host, registry: Registry, project: Project, settings: TrainS
     return _start_new(host, registry, project, settings, steps, owner)
 
 
+def start_one_of_many(
+    host: Host, registry: Registry, project: Project, settings: TrainSettings, owner: str, room: int
+) -> Started:
+    """As `start_run`, but the project's draft stays as it is, and up to `room` may wait in line."""
+    steps = check_trainable(host, project, settings)
+    return _start_new(host, registry, project, settings, steps, owner, room)
+
+
 def continue_run(
     host: Host, registry: Registry, project: Project, run_id: str, owner: str = "", file: str = ""
 ) -> Started:
@@ -86,7 +94,13 @@ def resume_run(host: Host, registry: Registry, project: Project, run_id: str, ow
 
 
 def _start_new(
-    host: Host, registry: Registry, project: Project, settings: TrainSettings, steps: int, owner: str
+    host: Host,
+    registry: Registry,
+    project: Project,
+    settings: TrainSettings,
+    steps: int,
+    owner: str,
+    room: int = MAX_WAITING,
 ) -> Started:
     folder = new_run(project)
     try:
@@ -104,7 +118,7 @@ def _start_new(
             versions=installed_versions(),
         )
         write_record(folder, record)
-        return _put_in_line(host, registry, project, folder, record, owner, resume=False)
+        return _put_in_line(host, registry, project, folder, record, owner, resume=False, room=room)
     except BaseException:
         if not FolderLock.held(folder):  # else somebody has resumed it in the moment before its job was put in line
             discard(folder)  # made a moment ago, and never a run
@@ -112,11 +126,18 @@ def _start_new(
 
 
 def _put_in_line(
-    host: Host, registry: Registry, project: Project, folder: Path, record: RunRecord, owner: str, resume: bool
+    host: Host,
+    registry: Registry,
+    project: Project,
+    folder: Path,
+    record: RunRecord,
+    owner: str,
+    resume: bool,
+    room: int = MAX_WAITING,
 ) -> Started:
     watch = Watch(project, folder, record)
     work = _work(host, project, folder, record, watch, resume)
-    job = registry.start(run_title(record, folder.name), folder, work, owner)
+    job = registry.start(run_title(record, folder.name), folder, work, owner, room)
     return Started(folder.name, job, watch)
 
 
