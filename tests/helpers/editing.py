@@ -39,6 +39,7 @@ class Office:
         """As a new process would."""
         host: Any = SimpleNamespace(paths=SimpleNamespace(models=self.models), token_counter=lambda: self.counter)
         self.editor = Editor(host, self.root)
+        self.editor.tools.tokens.counter(patience=60)
 
     @property
     def desk(self) -> Desk:
