@@ -5,14 +5,17 @@
 (() => {
     "use strict";
 
-    const {api, later, language, make, newId, text} = loraTrain;
+    const {api, later, language, make, newId, number, text} = loraTrain;
     const WAIT = 60; // ms after the last key
     const MOST = 12; // suggestions shown
     const LONGEST = 200; // characters that are looked for
     const PARTS = /[,，\n]/; // what separates tags
     const HAN = /[\u3400-\u9fff\uf900-\ufaff]/;
 
-    /** @typedef {{tag: string, count: number, category: number, alias: string, translation: string}} Suggestion */
+    /**
+     * @typedef {{tag: string, count: number, category: string, alias: string, translation: string, own: number}}
+     *   Suggestion `count` of the pictures that the list was made from, `own` of those of this project
+     */
 
     /** The part between commas at a place of a text: its beginning and end, and what it says. */
     function partAt(words, place) {
@@ -172,11 +175,12 @@
             window.addEventListener("resize", this.follow);
         }
 
-        line({tag, count, category, alias, translation}, place) {
+        line({tag, count, category, alias, translation, own}, place) {
             return make("li", {role: "option", id: newId(), data: {place, category, tag}},
                 make("span", {class: "lora_train_suggested"}, tag,
                     alias ? make("span", {class: "lora_train_hint"}, ` ← ${alias}`) : null),
                 translation ? make("span", {class: "lora_train_translation"}, translation) : null,
+                own ? make("span", {class: "lora_train_hint"}, text("{count} here", {count: number(own)})) : null,
                 count ? make("span", {class: "lora_train_hint lora_train_suggested_count"}, compact(count)) : null);
         }
 

@@ -107,7 +107,7 @@ def undone(page: Page, server: Server, project: str, captions: Mapping[str, str]
 EDITS: list[tuple[str, dict[str, Any], dict[str, list[str]]]] = [
     ("add", {"tags": "solo, hat", "where": "trigger"}, {"one": ["quillon", "solo", "hat", "1girl"], "four": ["solo", "hat"]}),
     ("remove", {"tags": "hair", "how": "text"}, {"two": ["1girl", "quillon", "Hat", "outdoors"]}),
-    ("replace", {"find": r"(blue|silver) (\w+)", "how": "regex", "replace": r"\2 of \1"}, {"three": ["quillon", "1girl", "hair of silver", "eyes of blue"]}),
+    ("replace", {"find": r"(blue|silver) (\w+)", "replace": r"\2 of \1", "how": "regex"}, {"three": ["quillon", "1girl", "hair of silver", "eyes of blue"]}),
     ("merge", {"tags": "day, night", "into": "some time"}, {"three": ["quillon", "1girl", "silver hair", "blue eyes", "(hat:1.2)", "some time"]}),
     ("dedupe", {"implied": True}, {"one": ["quillon", "1girl", "long_hair", "smile", "blue sky", "day"]}),
     ("sort", {"by": "alphabet"}, {"one": ["quillon", "1girl", "blue sky", "day"]}),

@@ -40,12 +40,12 @@ OTHER = """() => {
 }"""
 
 
-def suggestion(tag: str, count: int = 10, alias: str = "", translation: str = "") -> dict[str, Any]:
-    return {"tag": tag, "count": count, "category": 0, "alias": alias, "translation": translation}
+def suggestion(tag: str, count: int = 10, alias: str = "", translation: str = "", own: int = 0) -> dict[str, Any]:
+    return {"tag": tag, "count": count, "category": "0", "alias": alias, "translation": translation, "own": own}
 
 
 KNOWN = [
-    suggestion("long hair", 4_512_345, translation="长发"), suggestion("long sleeves", 1_700_000, translation="长袖"),
+    suggestion("long hair", 4_512_345, translation="长发", own=8), suggestion("long sleeves", 1_700_000, translation="长袖"),
     suggestion("lolita fashion", 9, alias="lolita"), suggestion("silver hair", 300_000, translation="银发"),
     suggestion("cape"), suggestion("cap"), suggestion(HOSTILE, 1, translation="<b>长"),
 ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_by_keyboard(tags: Page) -> None:
     one.press_sequentially("long")
     shown(tags, "long hair", "long sleeves")
     expect(one).to_have_attribute("aria-expanded", "true")
-    expect(tags.locator(LIST)).to_contain_text("4.5M")
+    expect(tags.locator(LIST)).to_contain_text("8 here4.5M")
     one.press("ArrowDown")
     one.press("ArrowDown")
     expect(tags.locator(f"{LIST} [aria-selected='true']")).to_have_attribute("data-tag", "long sleeves")
