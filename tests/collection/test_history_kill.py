@@ -174,13 +174,14 @@ def start(code: str, *words: object) -> subprocess.Popen:
 def test_killed_anywhere(tmp_path: Path) -> None:
     """Of a batch of 1,000 files at 100 random points: each file is old or new, the journal tells which, and whoever
     comes next completes it."""
+    kills = int(os.environ.get("LORA_TRAIN_KILLS", "100"))
     memory = Path("/dev/shm")  # where 100,000 files are quick
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        process = start(KILLING, folder, 5, 1_000, int(os.environ.get("LORA_TRAIN_KILLS", "100")))
+        process = start(KILLING, folder, 5, 1_000, kills)
         output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     counts = json.loads(output)
-    assert counts["died"] >= 60 and counts["torn"] > 10 and counts["old"] and counts["new"], counts
+    assert counts["died"] >= 0.6 * kills and counts["torn"] >= 0.05 * kills and counts["old"] and counts["new"], counts
 
 
 def test_three_processes_at_once(tmp_path: Path) -> None:
