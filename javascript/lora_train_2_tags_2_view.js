@@ -170,7 +170,8 @@
             if (size < 2) return;
             this.several.replaceChildren(
                 text("{count} pictures are chosen; here you change only this one.", {count: number(size)}), " ",
-                button(text("Edit them together"), {kind: "link", name: "edit-together", run: edit}));
+                make("button", {type: "button", class: "lora_train_link", "data-action": "edit-together",
+                    on: {click: () => attempt(edit)}}, text("Edit them together")));
         }
 
         showPicture(picture) {

@@ -35,7 +35,9 @@
                 make("div", {class: "lora_train_tagging_columns"},
                     this.gallery.element, this.view.element, this.frequency.element));
             this.empty = make("div", {class: "lora_train_welcome", hidden: true});
-            panel.replaceChildren(this.empty, this.work);
+            this.reading = make("p", {class: "lora_train_hint lora_train_tagging_reading", role: "status", hidden: true},
+                text("The captions are being read. The first time, this takes a moment."));
+            panel.replaceChildren(this.empty, this.reading, this.work);
             this.keys = new loraTrain.TagKeys(model, {
                 element: panel, filter: this.filter, frequency: this.frequency, view: this.view,
                 gallery: this.gallery, edit,
@@ -87,6 +89,7 @@
             const total = overview ? overview.total : 0;
             this.empty.hidden = state.project !== null && (overview === null || total > 0);
             this.work.hidden = !overview || total === 0;
+            this.reading.hidden = state.project === null || overview !== null;
             if (!this.empty.hidden) this.showEmpty();
             if (!overview) return;
             const {word} = overview.trigger;
