@@ -74,9 +74,9 @@ class VocabularyCounter:
 
 
 def _separable(text: str) -> bool:
-    """Whether its words can be counted one by one: it holds nothing that the tokenizer treats as a whole (its marks, and
-    HTML entities, which ftfy resolves), and no signs whose repair depends on what stands around them."""
-    return text.isascii() and text.isprintable() and "<|" not in text and "&" not in text
+    """Whether its words can be counted one by one: what ftfy does to other signs, and to HTML entities, depends on what
+    else stands in the text."""
+    return text.isascii() and text.isprintable() and "&" not in text
 
 
 class NoCounter:

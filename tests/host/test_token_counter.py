@@ -33,7 +33,19 @@ def test_the_number_is_the_tokenizers(counter: VocabularyCounter, text: str) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["blue hair", "a&lt;b", "<|endoftext|> a", "<|startoftext|>", "a  b ", "", "it's", "&amp;"]
+    "text",
+    [
+        "blue hair",
+        "a&lt;b",
+        "a <|endoftext|> b",
+        "<|startoftext|>",
+        "a  b ",
+        "",
+        "it's",
+        "&amp;",
+        "&lt; <",
+        "<|endoftext|>",
+    ],
 )
 def test_what_is_no_plain_word(counter: VocabularyCounter, text: str) -> None:
     assert counter.count([text]) == [count_tokens(counter.tokenizer, text)]
@@ -141,6 +153,22 @@ def test_a_checkpoint_without_vocabulary_is_passed_over(
     found = host_of(tmp_path, folder, tiny_checkpoint.parent).token_counter()
     assert (found.trouble, found.name) == (None, "tiny")
     assert nothing_elsewhere == []
+
+
+def test_a_checkpoint_is_read_without_the_network(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lib_lora_train.host import loading
+
+    asked: list[bool] = []
+
+    def load(folders: object, vocabulary: int, where: str, download: bool = True) -> object:
+        asked.append(download)
+        raise UserError("host.tokenizer_missing", where)
+
+    monkeypatch.setattr(loading, "load_tokenizer", load)
+    found = host_of(tmp_path, tiny_checkpoint.parent).token_counter()
+    assert (found.trouble.code, asked) == ("host.tokenizer_missing", [False])
 
 
 def test_the_network_is_not_asked(nothing_elsewhere: list[bool]) -> None:

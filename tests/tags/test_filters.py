@@ -211,6 +211,7 @@ def test_wildcards_on_a_long_text_take_no_time() -> None:
         ("has:solo missing:solo", "solo", "has:solo", "missing:solo", ""),
         ("a (tag:solo | b)", "solo", "a (tag:solo | b) tag:solo", "a (tag:solo | b) -tag:solo", "a (tag:solo | b)"),
         ("tag:so*", "solo", "tag:so* tag:solo", "tag:so* -tag:solo", "tag:so*"),
+        ("tag:a*b", "a*b", 'tag:a*b tag:"a\\*b"', 'tag:a*b -tag:"a\\*b"', "tag:a*b"),
         ("a", 'x "y" \\z*', 'a tag:"x \\"y\\" \\\\z\\*"', 'a -tag:"x \\"y\\" \\\\z\\*"', "a"),
         ("a", "^_^", "a tag:^_^", "a -tag:^_^", "a"),
         ("a", "saber (fate)", 'a tag:"saber (fate)"', 'a -tag:"saber (fate)"', "a"),

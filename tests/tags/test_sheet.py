@@ -111,7 +111,7 @@ def test_items_tell_tags_prose_and_tokens(project: Project) -> None:
 
 
 def test_of_sentences_shared_parts_are_tags() -> None:
-    found = sheet(["x, solo, she stands in the rain.", "x, she stands in the sun.", "solo, hat"])
+    found = sheet(["x, solo, a lone part, she stands in the rain.", "x, she stands in the sun.", "solo, hat"])
     assert found.counts == {"x": 2, "solo": 2, "hat": 1}
     assert found.tags_of([0]) == {"x": 1, "solo": 1}
     assert sheet(["solo, solo"]).counts == {"solo": 1}  # in one caption
@@ -236,6 +236,17 @@ def test_edits_that_are_not_on_the_disk_yet_are_shown(project: Project) -> None:
     place.history.finish()
     assert texts(place.read(done, counter)) == texts(first)
     assert place.read(done, counter).revision == first.revision
+
+
+def test_an_edit_that_is_undone_before_it_was_written(project: Project) -> None:
+    place = Place.of_project(project)
+    first = place.read()
+    place.history.append([TextChange("dataset/10_quillon/a10.txt", b"quillon, solo, hat", b"cat")], TITLE)
+    waiting = place.read(first)
+    assert texts(waiting)["a10.png"] == "cat"
+    place.history.undo(1)
+    place.history.finish()
+    assert place.read(waiting).items == first.items
 
 
 def test_other_texts_are_what_would_be_read(project: Project) -> None:
