@@ -75,7 +75,7 @@ def take_name(host: Host, project: Project, run_id: str) -> RunName:
         candidate = base if number == 1 else f"{base} {number}"
         name = f"{candidate}-{run_id}"
         taken = any(stem == fold(name) or stem.startswith(f"{fold(name)}-") for stem in foreign)
-        if not taken and _reserve(project, candidate):
+        if not taken and reserve_name(project, candidate):
             return RunName(candidate, name)
         number += 1
 
@@ -93,9 +93,15 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _reserve(project: Project, base: str) -> bool:
-    """Whether the base name is the project's, now or from before."""
-    path = project.root / NAMES / f"{hashlib.sha256(fold(base).encode()).hexdigest()[:32]}.json"
+def is_free_for(project: Project, base: str) -> bool:
+    """Whether no other project has taken the base name."""
+    path = _reservation(project, base)
+    return not path.exists() or _owner(path) == project.id
+
+
+def reserve_name(project: Project, base: str) -> bool:
+    """Takes a base name; whether it is the project's, now or from before. Raises UserError("file.write")."""
+    path = _reservation(project, base)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as handle:  # of two who come at once, one makes the file
@@ -105,6 +111,10 @@ def _reserve(project: Project, base: str) -> bool:
         return _owner(path) == project.id
     except OSError as error:
         raise UserError("file.write", base, reason=error.strerror or str(error)) from error
+
+
+def _reservation(project: Project, base: str) -> Path:
+    return project.root / NAMES / f"{hashlib.sha256(fold(base).encode()).hexdigest()[:32]}.json"
 
 
 def _owner(path: Path) -> str | None:

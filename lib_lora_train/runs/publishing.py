@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora_train.files import atomic_path, write_json
+from lib_lora_train.runs.editions import SD_VERSIONS
 from lib_lora_train.runs.naming import MODEL_SUFFIXES, fold, lora_files
 from lib_lora_train.runs.records import RunRecord
 from lib_lora_train.train.output import LORA_SUFFIX
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
 
 PUBLISHED = "published.json"
-_SD_VERSION = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 
 
 def publish(host: Host, run_folder: Path, record: RunRecord, lora: Path, family: str) -> str | None:
@@ -41,18 +41,23 @@ def make_card(record: RunRecord, source: str, family: str) -> dict[str, object]:
     """What the WebUI's Lora extension shows of a file, and puts into prompts."""
     return {
         "description": record.title,
-        "sd version": _SD_VERSION.get(family, "Unknown"),
+        "sd version": SD_VERSIONS.get(family, "Unknown"),
         "activation text": record.trigger_word,
         "preferred weight": 1.0,
         "notes": f"{source}, {record.checkpoint}",
     }
 
 
-def published_file(host: Host, run_folder: Path) -> str:
-    """The file of a run whose copy has the plain name; empty when there is none, or the copy is gone."""
+def published(host: Host, run_folder: Path) -> tuple[str, str]:
+    """The plain name that a run took at its end, and the file it was given to; empty when its copy is gone."""
     try:
         content = json.loads((run_folder / PUBLISHED).read_text(encoding="utf-8"))
         name, file = str(content["name"]), str(content["file"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return file if (host.paths.loras / f"{name}{LORA_SUFFIX}").is_file() else ""
+        return "", ""
+    return (name, file) if (host.paths.loras / f"{name}{LORA_SUFFIX}").is_file() else ("", "")
+
+
+def published_file(host: Host, run_folder: Path) -> str:
+    """The file of a run whose copy has the plain name; empty when there is none, or the copy is gone."""
+    return published(host, run_folder)[1]
