@@ -18,7 +18,7 @@ OPEN = """([several, taken]) => {
     window.taken = [];
     window.keys = [];
     const input = loraTrain.make(several ? "textarea" : "input", {id: "field"});
-    input.addEventListener("keydown", (event) => { if (!event.defaultPrevented) keys.push(event.key); });
+    input.addEventListener("keydown", (event) => keys.push(event.key));
     document.querySelector("#lora_train_place").append(input);
     const take = taken ? (tag) => window.taken.push(tag) : null;
     window.completion = new loraTrain.TagComplete(model).attach(input, take, {several});

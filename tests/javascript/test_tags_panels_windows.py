@@ -182,6 +182,11 @@ def test_presses_in_a_row(tags: Page, server: Tagging) -> None:
     tags.locator(f'{CARD}[data-tag="smile"] [data-action="decide-bind"]').click()
     tags.wait_for_timeout(100)
     tags.locator(f'{CARD}[data-tag="silver hair"] [data-action="decide-keep"]').click()
+    server.holding = "PUT binding"
+    server.release()
+    tags.wait_for_timeout(150)
+    assert len(server.bodies("PUT binding")) == 2
+    expect(column(tags, "bind")).to_have_attribute("data-tag", "smile")
     server.release()
     expect(tags.locator('[data-note="summary"]')).to_have_text("It will draw smile.")
     assert server.bodies("PUT binding")[-1]["choices"] == {"smile": "bind", "silver hair": "keep"}
