@@ -35,8 +35,9 @@
                 make("div", {class: "lora_train_tagging_columns"},
                     this.gallery.element, this.view.element, this.frequency.element));
             this.empty = make("div", {class: "lora_train_welcome", hidden: true});
-            this.reading = make("p", {class: "lora_train_hint lora_train_tagging_reading", role: "status", hidden: true},
-                text("The captions are being read. The first time, this takes a moment."));
+            this.reading = make("p", {
+                class: "lora_train_hint lora_train_tagging_reading", role: "status", hidden: true,
+            }, text("The captions are being read. The first time, this takes a moment."));
             panel.replaceChildren(this.empty, this.reading, this.work);
             this.keys = new loraTrain.TagKeys(model, {
                 element: panel, filter: this.filter, frequency: this.frequency, view: this.view,

@@ -290,3 +290,70 @@ def test_only_what_is_in_sight_is_in_the_page(browser: Browser, width: int) -> N
     expect(page.locator(".lora_train_tag_words").last).to_have_text(f"tag {MANY - 1} 399")
     assert sum(page.evaluate(NODES)[:2]) <= MOST_NODES
     page.context.close()
+
+
+def test_tags_are_dragged(card: Page, server: Tagging) -> None:
+    chip = card.locator(".lora_train_tag_chip")
+    chip.nth(2).drag_to(chip.nth(0))
+    assert chips(card) == ["blue", "tag 0", "hat"]
+    settled(card)
+    assert server.captions["i0"] == "blue, tag 0, hat"
+
+
+def test_several_chosen_is_said(card: Page) -> None:
+    tile(card, "i2").click(modifiers=["Shift"])
+    expect(card.locator(".lora_train_tagging_caption")).to_contain_text("3 pictures are chosen; here you change only")
+    tile(card, "i2").click()
+    expect(card.locator('[data-action="edit-together"]')).to_be_hidden()
+
+
+def test_what_is_said_of_the_project(card: Page, server: Tagging) -> None:
+    look = "loraTrain.tags.look()"
+    server.more = {
+        "writing": {"done": 250, "total": 1000}, "left": {"count": 2, "names": [HOSTILE, "b.txt"]},
+        "trouble": {"sentence": "<b>Damaged</b>.", "remedy": "It was put aside."},
+        "trigger": {"word": "qxz", "notes": [], "everywhere": 8},
+    }  # fmt: skip
+    card.evaluate(look)
+    expect(card.locator(".lora_train_tagging_writing")).to_contain_text("Writing the files: 250 of 1,000")
+    expect(card.locator('.lora_train_tagging_writing [role="progressbar"]')).to_have_attribute("aria-valuenow", "25")
+    expect(card.locator('[data-note="left"]')).to_contain_text(f"left as they are: {HOSTILE}, b.txt")
+    expect(card.locator('[data-note="trouble"]')).to_have_text("<b>Damaged</b>. It was put aside.")
+    expect(card.locator('[data-note="trigger"]')).to_contain_text("8 captions are without the trigger word “qxz”.")
+    card.locator('[data-action="show-missing"]').click()
+    expect(card.locator('[name="filter"]')).to_have_value("missing:trigger")
+    server.more = {}
+    card.evaluate(look)
+    expect(card.locator("[data-note=left], [data-note=trouble], [data-note=trigger]")).to_have_count(0)
+    expect(card.locator(".lora_train_tagging_writing")).to_be_hidden()
+    assert card.evaluate("window.harmed") is None
+
+
+def test_another_project_is_opened_while_a_caption_is_typed(card: Page, server: Tagging) -> None:
+    server.write("i0", "It rains here.")
+    card.evaluate("loraTrain.tags.look()")
+    area = card.locator('[name="tags-caption"]')
+    expect(area).to_have_value("It rains here.")
+    area.fill("It snows here.")
+    card.evaluate("""async () => {
+        loraTrain.state.project = null;
+        loraTrain.emit("project", null);
+        await loraTrain.tags.queue;
+    }""")
+    assert server.captions["i0"] == "It snows here."
+    expect(card.locator(".lora_train_welcome")).to_contain_text("Name your project")
+    expect(card.locator(".lora_train_tagging")).to_be_hidden()
+
+
+def test_what_is_typed_has_an_undo_of_its_own(card: Page, server: Tagging) -> None:
+    field = card.locator('[name="add-tag"]')
+    field.fill("one")
+    field.press("Enter")
+    field.press_sequentially("two")
+    field.press("Control+z")  # of the letters
+    settled(card)
+    assert server.captions["i0"] == "tag 0, hat, blue, one"
+    field.fill("")
+    field.press("Control+z")
+    settled(card)
+    assert server.captions["i0"] == "tag 0, hat, blue"
