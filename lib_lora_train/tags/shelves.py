@@ -6,15 +6,16 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora_train.collection.caption_files import Caption, caption_from, first_caption, read_file
 from lib_lora_train.collection.index import Index
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, identify, is_picture_name, natural, shown, stem_of
 from lib_lora_train.dataset.images import read_size
+from lib_lora_train.dataset.tag_text import first_line
 from lib_lora_train.errors import UserError
-from lib_lora_train.tags.item import Item
+from lib_lora_train.tags.item import UNKNOWN, Item
 from lib_lora_train.tags.sheet import UNSURE, Concept, Mark, Shelf, captioned
 from lib_lora_train.tags.token_counts import TokenCounts
 
@@ -42,9 +43,9 @@ class Reader:
         pictures, marks = _listed(folder)
         start = len(concept.key) + 1 if concept.key else 0
         waiting = {key[start:]: data for key, data in self.overlay.items() if key.rpartition("/")[0] == concept.key}
-        if known is not None and (known.concept != concept or known.counter != self.counts.key):
+        if known is not None and known.concept != concept:
             known = None
-        if known is not None and not waiting and known.marks == marks:
+        if known is not None and not waiting and known.marks == marks and known.counter == self.counts.key:
             return known
         return _Pass(self, folder, concept, marks, waiting, known).shelf(pictures)
 
@@ -84,8 +85,16 @@ class _Pass:
                 for caption in captions
             )
             if before.get(name) == now.get(name):
-                return old if same_captions else self._captioned(old, name, captions)
+                return self._counted(old) if same_captions else self._captioned(old, name, captions)
         return self._captioned(self._picture(name), name, captions)
+
+    def _counted(self, old: Item) -> Item:
+        """The same, by whoever counts tokens now."""
+        counts = self.reader.counts
+        if self.known is None or self.known.counter == counts.key:
+            return old
+        broken = old.problem is not None and bool(old.version) and not old.text
+        return replace(old, tokens=UNKNOWN if broken else counts.of(old.version, first_line(old.text)[1]))
 
     def _waits_for(self, old: Item, caption: str) -> bool:
         """Whether the caption that is to be written is the one that the picture has already."""

@@ -188,15 +188,20 @@ def test_a_change_within_one_tick_of_the_clock_is_seen(project: Project) -> None
     assert texts(place.read(first))["a10.png"] == "two"
 
 
-def test_another_counter_counts_anew(project: Project) -> None:
+def test_another_counter_counts_anew(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.folder / "dataset" / "10_quillon" / "b.txt").write_bytes(b"x" * 300_000)  # too long to be read
     place = Place.of_project(project)
+    age(project.folder / "dataset" / "10_quillon")
     first = place.read(counter=WordCounter())
+    opened = reads(monkeypatch)
     other = WordCounter()
     other.key, other.count = "letters", lambda found: [len(text) for text in found]  # type: ignore[method-assign]
     second = place.read(first, other)
-    assert [one.tokens for one in second.items] == [27, 18, 0, 11]
+    assert [one.tokens for one in second.items] == [27, 18, -1, 11]
     assert second.revision != first.revision
     assert [one.tokens for one in place.read(second).items] == [-1] * 4
+    assert place.read(place.read(second), WordCounter()).items == first.items
+    assert opened == []
 
 
 def test_a_damaged_index_is_made_anew(project: Project) -> None:
