@@ -8,6 +8,8 @@
     const PAGE = 24; // pictures shown at once
     const NAMED = 40; // tags of a summary
     const LARGEST = 300000; // comparisons; longer texts are shown as replaced
+    const AROUND = 1500; // characters shown before and behind what changes
+    const MOST = 8000; // characters shown of a caption
     const LONG = 4; // words: from here on a part between commas is compared by words
 
     /** @typedef {{kind: "same"|"removed"|"added"|"moved", text: string}} Piece */
@@ -115,8 +117,23 @@
         return words;
     }
 
+    /** Of long captions the part around what changes. */
+    function clipped(before, after) {
+        let [first, last] = [0, 0];
+        const least = Math.min(before.length, after.length);
+        while (first < least && before[first] === after[first]) first += 1;
+        while (last < least - first && before.at(-1 - last) === after.at(-1 - last)) last += 1;
+        const part = (words) => {
+            const from = Math.max(0, first - AROUND);
+            const to = Math.min(words.length - Math.max(0, last - AROUND), from + MOST);
+            return `${from ? "… " : ""}${words.slice(from, to)}${to < words.length ? " …" : ""}`;
+        };
+        return [part(before), part(after)];
+    }
+
     /** A caption with what changes in it: removed, added and moved parts marked. */
-    function drawDiff(before, after) {
+    function drawDiff(whole, becomes) {
+        const [before, after] = clipped(whole, becomes);
         const groups = diffCaptions(before, after);
         const line = make("p", {class: "lora_train_diff", translate: "no", dir: "auto"});
         groups.forEach((pieces, place) => {

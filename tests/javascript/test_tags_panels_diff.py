@@ -64,6 +64,19 @@ def test_captions(page: Page) -> None:
     assert {kind for kind, _ in blanks} == {"same", "removed", "added"}  # something is always shown
 
 
+def test_of_a_huge_caption_what_changes(page: Page) -> None:
+    drawn = page.evaluate(
+        """() => {
+            const many = Array.from({length: 60000}, (_, place) => `tag ${place}`);
+            const element = loraTrain.drawDiff(many.join(", "), many.toSpliced(30000, 1, "new").join(", "));
+            const of = (kind) => [...element.querySelectorAll(kind)].map((one) => one.textContent);
+            return [of("del"), of("ins"), element.textContent];
+        }"""
+    )
+    assert drawn[:2] == [["tag 30000"], ["new"]]
+    assert len(drawn[2]) < 4000 and drawn[2].startswith("… ") and drawn[2].endswith(" …")
+
+
 def test_lines_that_are_kept_stay_lines(page: Page) -> None:
     found = groups(page, "a, b\nnotes, kept", "a\nnotes, kept")
     assert found == [[("same", "a")], [("removed", "b")], [("same", "\n")], [("same", "notes")], [("same", "kept")]]
