@@ -4,7 +4,9 @@
       project.json                 title, kind of subject, trigger word, schema version
       images/                      what the user gave, never altered
       dataset/<repeats>_<trigger>/ masks/  regularization/  history/
-      runs/<run id>/               run.json  metrics.jsonl  samples/  state/  grid/
+      runs/<run id>/               run.json  metrics.jsonl  samples/  state/  checkpoints/
+      grids/<grid id>/             grid.json; all cells of all grids are in grids/cells/
+      picks/<pick id>/             pick.json, and what an undoing needs
 
 Folder names come from ids; the title stands in JSON, so that any language and any character is a good title.
 Deleting moves the folder to <root>/.trash, from where it can be brought back.

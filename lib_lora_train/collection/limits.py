@@ -13,7 +13,7 @@ MAX_CONCEPTS = 200
 MAX_REPEATS = 10_000  # as the setting `repeats`
 MAX_CONCEPT_NAME = 100  # characters
 MAX_CAPTION_BYTES = 65_536
-_HOLDERS = ("images", "dataset", "regularization", "masks", "prepare", "history", ".trash")
+_HOLDERS = ("images", "dataset", "regularization", "masks", "prepare", "history", "grids", ".trash")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Room:
 
 
 def used_bytes(project: Project) -> int:
-    """What the pictures of a project, its captions, masks and trash take; a linked file counts once."""
+    """What the pictures of a project, its captions, masks, grids and trash take; a linked file counts once."""
     sizes: dict[tuple[int, int], int] = {}
     for holder in _HOLDERS:
         for folder, _, names in os.walk(project.path(holder)):

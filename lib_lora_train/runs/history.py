@@ -14,6 +14,7 @@ from lib_lora_train.project import Project, list_runs, run_folder
 from lib_lora_train.runs.infos import RunInfo, project_loras, read_info, run_files
 from lib_lora_train.runs.managed import MANAGED
 from lib_lora_train.runs.naming import loras_folder
+from lib_lora_train.runs.pick_records import picked_files
 from lib_lora_train.runs.publishing import published_file
 from lib_lora_train.runs.records import RunRecord, read_record
 from lib_lora_train.runs.watch import SAMPLES, list_samples
@@ -38,7 +39,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class RunFile:
-    """A LoRA file of a run. `published` when its copy has the plain name."""
+    """A LoRA file of a run. `published` when a copy of it has a plain name."""
 
     name: str
     bytes: int
@@ -90,12 +91,12 @@ def read_run(host: Host, project: Project, run_id: str) -> RunDetails:
     loras = project_loras(loras_folder(host, project))
     record = read_record(folder)
     saved, sampled = _events(folder)
-    published = published_file(host, folder)
+    published = {published_file(host, folder), *picked_files(project, run_id, host.paths.loras)}
     files = []
     for path in run_files(loras, record.name):
         told = saved.get(path.name, {})
         step, epoch = _whole(told.get("step")), _whole(told.get("epoch"))
-        files.append(RunFile(path.name, _size(path), step, epoch, path.name == published))
+        files.append(RunFile(path.name, _size(path), step, epoch, path.name in published))
     samples = []
     for each in list_samples(folder):
         told = sampled.get(each.name, {})

@@ -57,8 +57,7 @@ def own_set(host: Host, project: Project, run_id: str, source: Path, name: str) 
 
     Other weights never come under a name that was in use: the WebUI would go on drawing with those it has seen.
     """
-    loras = host.paths.loras
-    target = loras / f"{name}{LORA_SUFFIX}"
+    target = host.paths.loras / f"{name}{LORA_SUFFIX}"
     automatic = published(host, run_folder(project, run_id)) if run_id else ("", "")
     by_us = automatic == (name, source.name) or any(
         (each.state, each.name, each.run, each.file) == (DONE, name, run_id, source.name)
@@ -66,13 +65,12 @@ def own_set(host: Host, project: Project, run_id: str, source: Path, name: str) 
     )
     if not by_us or not target.is_file() or target == source or not same_tensors(target, source):
         return []
-    endings = (*COMPANIONS, *(f".preview{ending}" for ending in COMPANIONS))
-    companions = [path for ending in endings if (path := loras / f"{name}{ending}").is_file()]
-    return [*companions, target]
+    return with_companions(target)
 
 
-def other_files(host: Host, project: Project, run_id: str, others: str, source: Path) -> list[Path]:
-    """The run's other checkpoints, and its automatic copy under a plain name with what belongs to it.
+def other_files(host: Host, project: Project, run_id: str, others: str, source: Path, name: str) -> list[Path]:
+    """The run's checkpoints but `source`, with what belongs to them, and the copy that the run published at its end,
+    unless it has the `name` that is picked.
 
     Raises UserError: picking.others, run.lives.
     """
@@ -84,9 +82,16 @@ def other_files(host: Host, project: Project, run_id: str, others: str, source: 
     if FolderLock.held(folder):
         raise UserError("run.lives", run_id)
     loras = loras_folder(host, project)
-    found = [path for path in run_files(project_loras(loras), read_record(folder).name) if path != source]
-    name, file = published(host, folder)
-    copied = loras / file
-    if name and copied.is_file():
-        found += own_set(host, project, run_id, copied, name)
+    checkpoints = [path for path in run_files(project_loras(loras), read_record(folder).name) if path != source]
+    found = [each for path in checkpoints for each in with_companions(path)]
+    copy, file = published(host, folder)
+    if copy and copy != name and (loras / file).is_file():
+        found += own_set(host, project, run_id, loras / file, copy)
     return found
+
+
+def with_companions(path: Path) -> list[Path]:
+    """A model with the card and the thumbnails that the WebUI takes for its own; the model comes last."""
+    endings = (*COMPANIONS, *(f".preview{ending}" for ending in COMPANIONS))
+    beside = [path.with_name(f"{path.stem}{ending}") for ending in endings]
+    return [*(each for each in beside if each.is_file()), path]

@@ -116,6 +116,12 @@ def list_picks(project: Project) -> list[Pick]:
     return sorted(found, key=lambda pick: (pick.time, pick.id), reverse=True)
 
 
+def picked_files(project: Project, run_id: str, loras: Path) -> set[str]:
+    """Names of the files of a run that were picked, as long as what was published is there."""
+    picks = [pick for pick in list_picks(project) if pick.state == DONE and pick.run == run_id and pick.files]
+    return {pick.file for pick in picks if (loras / pick.files[-1]).is_file()}
+
+
 def move_away(project: Project, loras: Path, pick: Pick) -> None:
     """Moves what the record says out of the LoRA folder; what is gone already is passed over. Raises as `put`."""
     for source, target in pick.moves:

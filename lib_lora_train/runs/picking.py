@@ -141,7 +141,7 @@ def pick(
     edition = _edition(host, project, choice, record, source, shown)
     check_edition(edition)
     _set_in_the_way(host, project, choice, source)
-    other_files(host, project, choice.run_id, choice.others, source)
+    other_files(host, project, choice.run_id, choice.others, source, choice.name)
     with stage(loras) as place:
         events(Stage("picking.stage_writing"))
         names = write_set(place, edition)
@@ -154,7 +154,7 @@ def pick(
         with alone(project):
             settle(project, loras)
             before = _set_in_the_way(host, project, choice, source)
-            others = other_files(host, project, choice.run_id, choice.others, source)
+            others = other_files(host, project, choice.run_id, choice.others, source, choice.name)
             made = Pick(
                 id=new_id(),
                 time=now(),
