@@ -10,7 +10,7 @@ from lib_lora_train.editor.limits import token_limit
 from lib_lora_train.errors import UserError
 from lib_lora_train.tags.filters import exclude, include, parse_filter, without
 from lib_lora_train.tags.item import Item
-from lib_lora_train.tags.sheet import Sheet
+from lib_lora_train.tags.sheet import UNSURE, Sheet
 from lib_lora_train.tags.token_counts import cut_at, first_cut_tag
 from lib_lora_train.tags.translations import Translations
 
@@ -112,6 +112,6 @@ def _changed(sheet: Sheet) -> list[float]:
     times: list[float] = []
     for shelf in sheet.shelves:
         for item in shelf.items:
-            mark = shelf.marks.get(item.key.rpartition("/")[2]) if item.files else (0, 0)
-            times.append(mark[1] if mark else float("inf"))
+            mark = shelf.marks.get(item.key.rpartition("/")[2], UNSURE) if item.files else None
+            times.append(0 if mark is None else float("inf") if mark == UNSURE else mark.st_mtime_ns)
     return times
