@@ -43,11 +43,15 @@
             /** @type {?Element} what has to be in sight for the server to be watched */
             this.panel = null;
             this.pictures = new loraTrain.TagPictures(this);
+            this.aged = ""; // the revision of which the known pictures are, or are being read again
             this.asking = 0; // questions for pictures, counted: only the newest answer is shown
             this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
             this.queue = Promise.resolve(); // what is to be saved, one after the other
             this.clicks = Promise.resolve(); // what changes the filter
-            this.findSoon = later(FIND_WAIT, () => attempt(() => this.find()));
+            this.sought = ""; // the revision that was known when pictures were asked for last
+            this.findSoon = later(FIND_WAIT, () => {
+                if (this.overview && this.sought !== this.overview.revision) attempt(() => this.find());
+            });
             on("project", () => this.open());
             on("started", () => this.watch());
         }
@@ -89,10 +93,17 @@
         take(overview) {
             this.overview = overview;
             emit("tags", overview);
-            if (this.found && this.found.revision !== overview.revision) {
-                this.pictures.age();
-                this.findSoon();
-            }
+            if (!this.found || this.found.revision === overview.revision) return;
+            this.age(overview.revision);
+            this.findSoon();
+        }
+
+        /** Captions changed: those in sight are read again, once for each revision. */
+        age(revision) {
+            if (this.aged === revision) return;
+            this.aged = revision;
+            this.pictures.age();
+            this.selectionChanged(); // by which what is in sight is drawn again
         }
 
         async watch() {
@@ -129,14 +140,24 @@
             const {order, reverse} = {order: "name", reverse: false, ...before, ...look};
             const question = {filter: filter ?? (before ? before.filter : ""), order, reverse};
             this.asking += 1;
+            this.sought = this.overview ? this.overview.revision : "";
             const {asking} = this;
-            const answer = await api.post([...this.path, "find"], question);
+            const answer = await this.ask(question);
             if (asking !== this.asking || project !== this.project) return;
-            if (before && before.revision !== answer.revision) this.pictures.age();
             this.found = {...question, ...answer};
             this.place(again ? before : null);
+            if (before) this.age(answer.revision);
             emit("tags-found", this.found);
             this.selectionChanged();
+        }
+
+        async ask(question) {
+            try {
+                return await api.post([...this.path, "find"], question);
+            } catch (error) {
+                this.sought = "";
+                throw error;
+            }
         }
 
         /** Keeps the current picture where it was, and of the selection what is still there. */
@@ -239,7 +260,8 @@
                 this.take(overview);
                 await this.find();
             } catch (error) {
-                this.findSoon(); // what is shown is what is there, whatever was refused
+                this.sought = ""; // what is shown is what is there, whatever was refused
+                this.findSoon();
                 attempt(() => this.look());
                 throw error;
             }
