@@ -244,17 +244,18 @@ def _against(
     likeness = _more(here, there, "likeness", scores)
     obedience = _more(here, there, "obedience", scores)
     better = _better_sign(here, there, scores)
-    if likeness is None and obedience is None:
-        return Log("scores.because_total", values)
+    if likeness is None:
+        clear = obedience is not None and obedience >= _NEARLY
+        return Log("scores.because_obedience", values) if clear else Log("scores.because_total")
     prompt = _most_obeyed(grid, scores, best, rival)
-    near = "alike" if likeness is not None and likeness > -_NEARLY else "less"
+    near = "alike" if likeness > -_NEARLY else "less"
     if obedience is not None and obedience >= _NEARLY:
         if prompt is not None:
             return Log(f"scores.because_{near}_prompt", {**values, "prompt": prompt})
         return Log(f"scores.because_{near}_obeys", values)
     if better:
         return Log(f"scores.because_{near}_{better}", values)
-    if likeness is not None and likeness >= _NEARLY:
+    if likeness >= _NEARLY:
         return Log("scores.because_most_alike", values)
     if obedience is None:
         return Log("scores.because_likeness", values)
