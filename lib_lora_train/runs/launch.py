@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +53,20 @@ def start_run(host: Host, registry: Registry, project: Project, settings: TrainS
 
 
 def start_one_of_many(
-    host: Host, registry: Registry, project: Project, settings: TrainSettings, owner: str, room: int
+    host: Host,
+    registry: Registry,
+    project: Project,
+    settings: TrainSettings,
+    owner: str,
+    room: int,
+    mark: Callable[[Path], None],
 ) -> Started:
-    """As `start_run`, but the project's draft stays as it is, and up to `room` may wait in line."""
+    """As `start_run`, but the project's draft stays as it is, and up to `room` may wait in line.
+
+    `mark` may write to the run's folder before it begins; a run clears away what it finds half written.
+    """
     steps = check_trainable(host, project, settings)
-    return _start_new(host, registry, project, settings, steps, owner, room)
+    return _start_new(host, registry, project, settings, steps, owner, room, mark)
 
 
 def continue_run(
@@ -101,6 +111,7 @@ def _start_new(
     steps: int,
     owner: str,
     room: int = MAX_WAITING,
+    mark: Callable[[Path], None] = lambda folder: None,
 ) -> Started:
     folder = new_run(project)
     try:
@@ -118,6 +129,7 @@ def _start_new(
             versions=installed_versions(),
         )
         write_record(folder, record)
+        mark(folder)
         return _put_in_line(host, registry, project, folder, record, owner, resume=False, room=room)
     except BaseException:
         if not FolderLock.held(folder):  # else somebody has resumed it in the moment before its job was put in line

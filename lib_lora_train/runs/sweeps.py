@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,10 +97,8 @@ def start_sweep(
     started: list[Started] = []
     try:
         for run in runs:
-            each = start_one_of_many(host, registry, project, run.settings, owner, room)
-            started.append(each)
-            mark = {"version": 1, "sweep": sweep, "label": run.label}
-            write_json(project.path("runs", each.run_id, SWEEP), mark)
+            mark = partial(_mark, sweep=sweep, label=run.label)
+            started.append(start_one_of_many(host, registry, project, run.settings, owner, room, mark))
     except BaseException:
         for each in reversed(started):
             never_ran = each.job in registry.waiting()
@@ -124,6 +123,10 @@ def runs_of_sweep(project: Project, run_id: str) -> list[Swept]:
     found = [read_sweep(project.path("runs", name)) for name in list_runs(project)]
     own = next((each.sweep for each in found if each is not None and each.run_id == run_id), None)
     return [each for each in found if each is not None and each.sweep == own]
+
+
+def _mark(folder: Path, sweep: str, label: str) -> None:
+    write_json(folder / SWEEP, {"version": 1, "sweep": sweep, "label": label})
 
 
 def _axis(name: str, given: Sequence[object]) -> tuple[Setting, list[object]]:
