@@ -107,8 +107,8 @@
                 (answer, error) => this.told(answer, error));
             this.press = button("", {kind: "primary", name: "import-apply", run: () => this.apply()});
             this.putAway = button(text("Cancel"), {name: "import-cancel", run: () => this.forget()});
-            this.outcome = make("div", {class: "lora_train_exchange_outcome", hidden: true}, this.preview.element,
-                this.unmatched, make("div", {class: "lora_train_row"}, this.press, this.putAway));
+            this.outcome = make("div", {class: "lora_train_exchange_outcome", hidden: true},
+                make("div", {class: "lora_train_row"}, this.press, this.putAway), this.unmatched, this.preview.element);
             const drop = make("div", {class: "lora_train_card lora_train_drop"},
                 make("div", {class: "lora_train_row"},
                     button(text("Choose a file"), {name: "import-tags", run: () => this.file.click()}), this.name),
@@ -157,6 +157,7 @@
             }
             await this.model.queue; // what is compared is what was typed last
             this.sent = file;
+            this.press.hidden = true; // until it is known what it would do
             this.outcome.hidden = false;
             await this.preview.read();
         }
