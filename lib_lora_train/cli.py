@@ -1,5 +1,5 @@
 """The command line: `demo`, `train`, `generate`, `info`, `export`, `serve`; `check`, `prepare` and `tag` stand in
-`prepare_commands`, `resize`, `merge`, `convert` and `scrub` in `lora_commands`.
+`prepare_commands`, `resize`, `merge`, `convert` and `scrub` in `lora_commands`, `grid` and `publish` in `grid_commands`.
 
 Each command is one function; what it needs is imported inside it, so that `--help` and `info` do not wait for torch
 and diffusers. Exit codes: 0 done, 1 an error of the program, 2 an error of the user, 130 stopped by Ctrl+C.
@@ -22,6 +22,7 @@ from types import TracebackType
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, write_text
 from lib_lora_train.flags import Parser, add_settings, kohya_summary, refuse_unknown
+from lib_lora_train.grid_commands import add_grid_commands
 from lib_lora_train.lora_commands import add_lora_commands
 from lib_lora_train.messages import message
 from lib_lora_train.prepare_commands import add_prepare_commands
@@ -100,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_prepare_commands(add, language)
     add_tags_command(add, language)
+    add_grid_commands(add, language)
     add_lora_commands(add, language)
     add_options(add("serve", serve_command), language)
     return parser

@@ -29,10 +29,10 @@ FLOORS: dict[str, int] = {
     "studio": 9,
     "api": 10, "ui": 10, "demo_run": 10,
     "cli": 11, "serve": 11, "extension": 11, "flags": 11, "progress": 11, "__main__": 11,
-    "terminal": 11, "prepare_commands": 11, "tags_commands": 11, "lora_commands": 11,
+    "terminal": 11, "prepare_commands": 11, "tags_commands": 11, "lora_commands": 11, "grid_commands": 11,
 }  # fmt: skip
 # Within a floor these may be seen by the others of it; the order is their own.
-SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli", "terminal", "prepare_commands", "tags_commands", "lora_commands"}
+SHARED = {"errors", "messages", "files", "signals", "settings", "draws", "job_files", "flags", "progress", "serve", "cli", "terminal", "prepare_commands", "tags_commands", "lora_commands", "grid_commands"}
 ONLY_IN = {"gradio": "ui", "fastapi": "api", "pydantic": "api", "modules": "host"}
 LONGEST, LONGEST_TRAINER = 400, 500
 
