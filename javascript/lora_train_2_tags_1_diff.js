@@ -146,10 +146,18 @@
         return line;
     }
 
+    /** Translations of the tags that the project has, by tag. */
+    function translations() {
+        const {found} = loraTrain.tags;
+        return new Map((found ? found.tags : []).map(({tag, translation}) => [tag, translation]));
+    }
+
     /** Tags with their counts, the most frequent first; of many the rest is folded. */
     function drawCounts(label, kind, counts) {
+        const known = translations();
         const chip = ({tag, count}) => make("li", {class: `lora_train_${kind}_tag`, data: {tag}},
-            make("span", {translate: "no"}, tag), make("span", {class: "lora_train_hint"}, ` ${number(count)}`));
+            make("span", {translate: "no"}, tag),
+            make("span", {class: "lora_train_hint"}, ` ${[known.get(tag), number(count)].filter(Boolean).join(" ")}`));
         const list = (some) => make("ul", {class: "lora_train_diff_counts", data: {counts: kind}}, ...some.map(chip));
         const rest = counts.slice(NAMED);
         return make("div", {class: "lora_train_diff_side"}, make("span", {class: "lora_train_label"}, label),

@@ -7,6 +7,7 @@
     const {text, word, make, write, field, select, newId, joined} = loraTrain;
     const LONGEST = 4000; // characters of a field
     const HIDDEN = ["keep"]; // asked elsewhere, tag by tag
+    const LIMITS = [75, 150, 225]; // tokens that a training can read
     const CLEAR = ["ignore_case", "position"]; // shown only where their help would say that they matter
     const ONE_TAG = ["tag", "into", "find"]; // fields of text that hold a tag
     const SEVERAL_TAGS = ["replace"]; // or several, as lists do
@@ -106,11 +107,12 @@
                 const when = () => !this.pattern;
                 if (several || ONE_TAG.includes(name)) complete.attach(this.control, null, {several, when});
             }
+            if (name === "limit") this.suggest(LIMITS);
             this.value = setting.default;
             for (const event of ["input", "change"]) this.control.addEventListener(event, () => this.heard(changed));
             this.problem = make("span", {class: "lora_train_field_problem", role: "alert", hidden: true, id: newId()});
             this.element = this.makeElement(unit ? `${label} (${unit})` : label, help);
-            this.element.append(this.problem);
+            this.element.append(this.problem, this.offers || "");
         }
 
         makeElement(label, help) {
@@ -125,6 +127,12 @@
             return make("div", {class: "lora_train_field"},
                 make("label", {class: "lora_train_check", for: this.control.id}, this.control, make("span", {}, label)),
                 this.note);
+        }
+
+        /** Numbers to choose from; any other can be typed. */
+        suggest(values) {
+            this.offers = make("datalist", {id: newId()}, ...values.map((value) => make("option", {value})));
+            this.control.setAttribute("list", this.offers.id);
         }
 
         /** What stands below it; of a choice, what is to be known of the one that holds. */
