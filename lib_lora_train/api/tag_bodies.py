@@ -55,7 +55,7 @@ class TagRollback(BaseModel, extra="forbid"):
 
 class TagChoices(BaseModel, extra="forbid"):
     choices: Any = None  # decisions by tag; checked where they are kept
-    outfit: StrictBool = False
+    outfit: StrictBool | None = None  # as it was
 
 
 class TagBinding(BaseModel, extra="forbid"):

@@ -47,7 +47,8 @@ async def import_captions(
         desk = desk_of(call, project_id)
         return reply(exchanging.read_captions(desk, b"".join(chunks), name, offset, limit, call.language))
 
-    return await in_thread(read, body_chunks(request, MOST_FILE), call.gate.uploads())
+    most = min(MOST_FILE, call.studio.limits.file_bytes)
+    return await in_thread(read, body_chunks(request, most), call.gate.uploads())
 
 
 @policy(Policy.WRITE)

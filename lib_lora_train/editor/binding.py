@@ -62,8 +62,9 @@ def show(desk: Desk, outfit: bool | None, language: str) -> dict[str, Any]:
     }
 
 
-def choose(desk: Desk, decisions: object, outfit: bool) -> None:
+def choose(desk: Desk, decisions: object, outfit: bool | None) -> None:
     """Keeps decisions by tag beside those that there are; one that is as advised is forgotten, and all are for {}.
+    `outfit` None: as it was.
 
     Raises UserError: editor.choices, editor.too_many, file.write, and those of the rules.
     """
@@ -79,6 +80,7 @@ def choose(desk: Desk, decisions: object, outfit: bool) -> None:
         kept = {**before.decisions, **decisions} if decisions else {}
         if len(kept) > MOST_CHOICES:
             raise UserError("editor.too_many", "choices", most=MOST_CHOICES)
+        outfit = before.outfit if outfit is None else outfit
         advised = _advise(desk, desk.sheet(), Choices(outfit), outfit)
         suggested = {row.tag: row.suggested for row in advised.rows}
         kept = {tag: decision for tag, decision in kept.items() if suggested.get(tag) != decision}

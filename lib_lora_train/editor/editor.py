@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lib_lora_train.editor.desk import Desk
@@ -32,7 +33,8 @@ class Editor:
     """All methods may be called from any thread. `root` is the projects' folder."""
 
     def __init__(self, host: Host, root: Path) -> None:
-        self.tools = Tools(Lexicon(host.paths.models, root), Tokens(host))
+        others = chain.from_iterable(host.model_files().values())
+        self.tools = Tools(Lexicon(host.paths.models, root, others), Tokens(host))
         self._guard = threading.Lock()
         self._desks: OrderedDict[str, Desk] = OrderedDict()
 

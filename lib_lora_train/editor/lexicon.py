@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from lib_lora_train.tags.traits.rules import Rules, load_rules
 from lib_lora_train.tags.translations import TRANSLATIONS_FOLDER, Translations, translation_files
 from lib_lora_train.tags.vocabulary import Vocabulary, find_vocabulary, list_files
+from lib_lora_train.tags.vocabulary.finding import TAGGERS_LIST
 
 RULES_FILE = "binding.toml"  # of the user's, in the projects' folder
 _LOOKED = 2.0  # seconds between two looks at whether files have changed
@@ -45,12 +46,14 @@ class Kept(Generic[Value]):
 
 
 class Lexicon:
-    """Of one server. `models` is the models folder, `projects` that of all projects."""
+    """Of one server. `models` is the models folder, `projects` that of all projects; `others` are files of taggers that
+    lie elsewhere."""
 
-    def __init__(self, models: Path, projects: Path) -> None:
+    def __init__(self, models: Path, projects: Path, others: Iterable[Path] = ()) -> None:
+        taggers = list(dict.fromkeys(path.parent for path in others if path.name == TAGGERS_LIST))
         self._translations_folder = models / TRANSLATIONS_FOLDER
         self._guard = threading.Lock()
-        self._vocabulary = Kept(lambda: list_files(models), lambda: find_vocabulary(models))
+        self._vocabulary = Kept(lambda: list_files(models, taggers), lambda: find_vocabulary(models, taggers))
         self._loading: threading.Thread | None = None
         self._translations: dict[str, Kept[Translations]] = {}
         rules_file = projects / RULES_FILE

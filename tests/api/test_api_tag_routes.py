@@ -234,6 +234,22 @@ def test_captions_go_out_and_come_back(page: Page) -> None:
         assert answer.status_code == 400 and set(answer.json()["error"]) == {"code", "where", "sentence", "remedy"}
 
 
+def test_a_project_is_deleted_while_its_files_are_written(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes as a whole and comes back as a whole."""
+    from lib_lora_train.editor import writing
+
+    monkeypatch.setattr(writing, "AT_ONCE", 0)
+    shown = page.ask("POST", "/preview", json={"edit": ADD})
+    page.ask("POST", "/apply", json={"edit": ADD, "digest": shown["digest"]})
+    trash = page.server.data("DELETE", f"/projects/{page.project}")
+    assert not page.folder.exists()
+    assert page.refused("GET", "") == (404, "project.unknown")
+    page.server.data("POST", "/projects/restore", json=trash)
+    assert all(text.endswith(", hat") for text in page.screen().values())
+    page.ask("POST", "/undo", json={"number": 1})
+    assert not any(text.endswith(", hat") for text in page.screen().values())
+
+
 def test_no_answer_holds_a_path_of_the_server(page: Page) -> None:
     folder = next(page.folder.glob("dataset/*"))
     (page.folder.parent / "binding.toml").write_text("[category.x]\ncolour = 1\n", encoding="utf-8")

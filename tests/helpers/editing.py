@@ -37,7 +37,11 @@ class Office:
 
     def open(self) -> None:
         """As a new process would."""
-        host: Any = SimpleNamespace(paths=SimpleNamespace(models=self.models), token_counter=lambda: self.counter)
+        host: Any = SimpleNamespace(
+            paths=SimpleNamespace(models=self.models),
+            model_files=lambda: {"wd-tagger": [self.root / "elsewhere" / "selected_tags.csv"]},
+            token_counter=lambda: self.counter,
+        )
         self.editor = Editor(host, self.root)
         self.editor.tools.tokens.counter(patience=60)
 
