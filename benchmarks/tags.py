@@ -12,7 +12,8 @@
 
 Captions have 10 to 40 tags, each with a probability like that of real tags (Zipf), a tenth are sentences. Tokens are
 counted with CLIP's vocabulary when `--vocabulary` names its file (bpe_simple_vocab_16e6.txt.gz of open_clip_torch), else
-words are. All figures are the best of the rounds, in milliseconds. Exit code 1 when a bound is broken: 1 s for a load
+words are. All figures are the best of the rounds, in milliseconds, on the clock (`ms`) and of
+computing (`cpu_ms`): on a machine that does other things too only the latter says something. Exit code 1 when a bound is broken: 1 s for a load
 with the index, 200 ms for a filter and a preview, 1 s until an undone edit is shown, 10 s until the disk has it.
 """
 
@@ -142,18 +143,19 @@ def make(root: Path, count: int) -> Project:
     return project
 
 
-def best(rounds: int, run: Callable[[], _Result]) -> tuple[float, _Result]:
-    """Milliseconds of the fastest round, and what the last one gave."""
-    times = []
+def best(rounds: int, run: Callable[[], _Result]) -> tuple[dict[str, float], _Result]:
+    """Milliseconds on the clock and of computing, of the fastest rounds, and what the last one gave."""
+    times, computed = [], []
     for _ in range(rounds):
         gc.collect()
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         result = run()
         times.append((time.perf_counter() - began) * 1e3)
-    return round(min(times), 1), result
+        computed.append((time.process_time() - worked) * 1e3)
+    return {"ms": round(min(times), 1), "cpu_ms": round(min(computed), 1)}, result
 
 
-def measure_load(place: Place, counter: Counter, rounds: int) -> tuple[dict[str, float], Sheet]:
+def measure_load(place: Place, counter: Counter, rounds: int) -> tuple[dict[str, dict[str, float]], Sheet]:
     first, _ = best(1, lambda: place.read(None, counter))
     indexed, sheet = best(rounds, lambda: place.read(None, counter))
     again, sheet = best(rounds, lambda: place.read(sheet, counter))
@@ -164,12 +166,12 @@ def measure_load(place: Place, counter: Counter, rounds: int) -> tuple[dict[str,
     return found, sheet
 
 
-def measure_filters(sheet: Sheet, rounds: int) -> dict[str, dict[str, float]]:
+def measure_filters(sheet: Sheet, rounds: int) -> dict[str, dict[str, Any]]:
     found = {}
     for name, text in FILTERS.items():
         fresh, places = best(rounds, lambda text=text: select(Sheet(sheet.shelves), parse_filter(text), TRIGGER))
         again, _ = best(rounds, lambda text=text: select(sheet, parse_filter(text), TRIGGER))
-        found[name] = {"first": fresh, "again": again, "pictures": len(places)}
+        found[name] = {**fresh, "again": again, "pictures": len(places)}
     return found
 
 
@@ -180,7 +182,7 @@ def measure_previews(sheet: Sheet, counter: Counter, rounds: int) -> dict[str, d
         edit = edit_of(values)
         took, proposal = best(rounds, lambda edit=edit: propose(sheet.items, edit, context))
         name = ", ".join(f"{key} {value}" if key != "kind" else str(value) for key, value in values.items())
-        found[name] = {"first": took, "pictures": len(proposal.changes)}
+        found[name] = {**took, "pictures": len(proposal.changes)}
     missing = set(KINDS) - {values["kind"] for values in EDITS} - {"write"}
     if missing:
         raise SystemExit(f"not measured: {sorted(missing)}")
@@ -204,17 +206,17 @@ def measure_undo(place: Place, sheet: Sheet, counter: Counter) -> dict[str, dict
         ("redo", lambda: place.history.forward(place.history.head + 1)),
         ("undone again", lambda: place.history.undo(place.history.head)),
     ):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         change()
         noted = time.perf_counter()
         sheet = place.read(sheet, counter)
-        shown = time.perf_counter()
+        shown, computed = time.perf_counter(), time.process_time() - worked
         outcome = place.history.finish()
         written = time.perf_counter()
         sheet = place.read(sheet, counter)
         if outcome.left or (sheet.items[0].text == before[sheet.items[0].id]) != name.startswith("und"):
             raise SystemExit(f"{name}: not all was written")
-        steps = {"journal": noted - began, "shown": shown - began, "disk": written - shown}
+        steps = {"journal": noted - began, "shown": shown - began, "shown_cpu": computed, "disk": written - shown}
         found[name] = {key: round(seconds * 1e3, 1) for key, seconds in steps.items()} | {"pictures": len(texts)}
         print(f"{name}: {found[name]}", flush=True)
     if {item.id: item.text for item in place.read(None, counter).items} != before:
@@ -224,9 +226,9 @@ def measure_undo(place: Place, sheet: Sheet, counter: Counter) -> dict[str, dict
 
 def broken(found: dict[str, Any]) -> list[str]:
     """Names of the figures that are beyond their bounds."""
-    wrong = ["load, indexed"] if found["load"]["indexed"] > BOUNDS["load"] else []
+    wrong = ["load, indexed"] if found["load"]["indexed"]["ms"] > BOUNDS["load"] else []
     for part, bound in (("filters", "filter"), ("previews", "preview")):
-        wrong += [f"{part}, {name}" for name, each in found[part].items() if each["first"] > BOUNDS[bound]]
+        wrong += [f"{part}, {name}" for name, each in found[part].items() if each["ms"] > BOUNDS[bound]]
     for name, each in found["undo"].items():
         wrong += [f"{name}, {key}" for key in ("shown", "disk") if each[key] > BOUNDS[key]]
     return wrong

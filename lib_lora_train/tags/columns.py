@@ -51,6 +51,12 @@ class Columns:
             places[tag_key(tag)] += found
         return dict(places)
 
+    @cached_property
+    def loose(self) -> list[int]:
+        """Places of the captions that say more than their tags do."""
+        items = enumerate(self._items)
+        return [place for place, item in items if item.text and (not item.tags or len(item.text.splitlines()) > 1)]
+
     def numbers(self, name: str) -> list[int]:
         """One of tokens, tags, chars, size, width, height; -1 where it is unknown."""
         found = self._numbers.get(name)

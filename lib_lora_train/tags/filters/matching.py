@@ -80,10 +80,20 @@ class _Matcher:
             match = sought.inside().match
             return _packed([match(text) is not None for text in texts])
         word = sought.text
-        found = _packed([word in text for text in texts])
+        within_tags = blanks and "," not in word and word == word.strip()
+        found = self._within(word) if within_tags else _packed([word in text for text in texts])
         if self._search is not None:
             found |= self._tagged(tag_key(tag) for tag in self._search(pattern.text))
         return found
+
+    def _within(self, word: str) -> int:
+        """Captions with a word that lies within one tag: there are far fewer different tags than captions."""
+        columns = self._columns
+        found = self._tagged(key for key in columns.by_tag if word in key)
+        marks = bytearray(self._sheet.total)
+        for place in columns.loose:
+            marks[place] = word in columns.spaced[place]
+        return found | int.from_bytes(marks, "little")
 
     def _tag(self, pattern: Pattern) -> int:
         if pattern.plain:
