@@ -28,6 +28,8 @@
             this.kinds = [];
             /** @type {Object<string, EditForm>} by kind; what was typed into one stays while another is looked at */
             this.forms = {};
+            /** @type {Set<EditForm>} */
+            this.untouched = new Set();
             this.kind = memory.read("edit_kind");
             this.scope = "";
             /** @type {?{changes: number, digest: string}} what is shown */
@@ -86,6 +88,7 @@
             memory.write("edit_kind", kind);
             const described = this.kinds.find((one) => one.kind === kind);
             this.forms[kind] = this.forms[kind] || this.makeForm(described);
+            this.presetTruncate();
             if (given) this.form.values = given;
             for (const chip of this.kindPlace.children) chip.setAttribute("aria-pressed", chip.dataset.kind === kind);
             this.formPlace.replaceChildren(this.form.element);
@@ -96,10 +99,19 @@
         }
 
         makeForm(described) {
-            const form = new EditForm(described, this.complete, () => this.changed());
-            const {available} = this.model.overview.tokens;
-            if (described.kind === "truncate" && !available) form.values = {by: "tags"}; // tokens cannot be counted
+            const form = new EditForm(described, this.complete, () => {
+                this.untouched.delete(form);
+                this.changed();
+            });
+            this.untouched.add(form);
             return form;
+        }
+
+        /** Tokens are counted where that is possible, which may take a moment to be known. */
+        presetTruncate() {
+            const {truncate} = this.forms;
+            if (!truncate || !this.untouched.has(truncate)) return;
+            truncate.values = {by: this.model.overview.tokens.available ? "tokens" : "tags"};
         }
 
         forgetAsked() {
@@ -118,9 +130,11 @@
         lookAgain() {
             if (!this.element.isConnected || !this.form || !this.model.found || !this.model.overview) return;
             const {selected, found, overview} = this.model;
-            const signature = JSON.stringify([selected.size, found.filter, found.total, overview.revision]);
+            const signature = JSON.stringify([selected.size, found.filter, found.total, overview.revision,
+                overview.tokens.available]);
             if (this.signature === signature) return;
             this.signature = signature;
+            this.presetTruncate();
             if (this.scope === "selected" && selected.size === 0) this.scope = "found";
             this.drawScope();
             this.changed();

@@ -220,3 +220,21 @@ def test_hundreds_of_tags_are_not_all_in_the_page(tags: Page, server: Tagging) -
     expect(tags.locator('[data-action="binding-apply"]')).to_be_disabled()
     tags.locator('[data-action="all-tags"]:visible').click()
     expect(column(tags, "keep")).to_have_count(500)
+
+
+def test_tokens_are_counted_where_they_can_be(tags: Page, server: Tagging) -> None:
+    """What the server cannot do is not asked of it; what the person has set stays."""
+    server.overview["tokens"] = {"available": False, "name": "", "limit": 75, "trouble": ""}
+    show_panel(tags, "TagEdits", {"kind": "truncate"})
+    expect(edit_field(tags, "by")).to_have_value("tags")
+    tags.wait_for_timeout(300)
+    server.overview["tokens"] = {"available": True, "name": "demo", "limit": 75, "trouble": ""}
+    tags.evaluate("model.look()")
+    expect(edit_field(tags, "by")).to_have_value("tokens")
+    tags.wait_for_timeout(300)
+    edit_field(tags, "by").select_option("tags")
+    server.overview["revision"] = "r2"
+    tags.evaluate("model.look()")
+    tags.wait_for_timeout(400)
+    expect(edit_field(tags, "by")).to_have_value("tags")
+    assert [body["edit"]["by"] for body in server.bodies("POST preview")] == ["tags", "tokens", "tags"]
