@@ -20,6 +20,7 @@ from lib_lora_train.serve import DEMO, DEMO_NAME, ROOT, models_folder
 from lib_lora_train.settings.document import allowed_values, shown_default
 from lib_lora_train.settings.fields import describe_group
 from lib_lora_train.settings.values import parse_text
+from lib_lora_train.signals import Event, Stage
 from lib_lora_train.terminal import DONE, STOPPED, terminal_language, watched
 from lib_lora_train.words import word
 
@@ -87,7 +88,7 @@ def grid_command(options: argparse.Namespace) -> int:
         store = CellStore(options.out / "cells")
         new = len({cell.key for cell in grid.cells()} - store.present())
         progress.line(message("grid.size", language, size=grid.size, new=new))
-        with host.session(commands, progress) as session:
+        with host.session(commands, _without_batches(progress)) as session:
             at_once = host.pictures_at_once(settings.width, settings.height)
             made = make_grid(session, grid, store, progress, commands, at_once)
         scores = _scored(options.out, grid, store, training, tools, progress, commands)
@@ -239,6 +240,16 @@ def _scored(
     scores = score_cells(grid, store, training, tools, known=known, events=events, commands=commands)
     write_json(kept, scores.as_dict())
     return scores
+
+
+def _without_batches(events: EventSink) -> EventSink:
+    """The grid tells how far it is; that of every batch would stand between."""
+
+    def tell(event: Event) -> None:
+        if not isinstance(event, Stage) or event.code != "host.stage_drawing":
+            events(event)
+
+    return tell
 
 
 def _write(out: Path, grid: Grid, store: CellStore, scores: Scores, language: str) -> Recommendation | None:
