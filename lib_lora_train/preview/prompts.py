@@ -81,7 +81,7 @@ def prompts_for(
     own = [line.strip() for line in settings.prompts.splitlines() if line.strip()]
     if own:
         return _own(own, trigger)
-    tagged = [_parts(caption) for caption in captions if caption.strip()]
+    tagged = [tags for caption in captions if (tags := _parts(caption))]
     always = _always(tagged, trigger)
     found = _of_captions(tagged, trigger, always, settings.captions)
     if settings.templates or not found:

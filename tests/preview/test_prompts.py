@@ -106,6 +106,12 @@ def test_an_unknown_kind_is_refused():
     assert refused.value.code == "scores.kind"
 
 
+@pytest.mark.parametrize("text", ["", " ", ", ", "\n", "，"])
+def test_an_empty_caption_is_no_prompt(text):
+    found = prompts_for("character", "", [text], GridSettings(captions=1, templates=False))
+    assert [prompt.text for prompt in found] != [""]
+
+
 caption = st.lists(st.sampled_from(["1girl", "zuna", "smile", "a, b", "海滩", "", "<lora:x:1>", '"'])).map(", ".join)
 
 
