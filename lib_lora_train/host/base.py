@@ -127,6 +127,16 @@ class Generated:
     request: GenerateRequest
 
 
+@dataclass(frozen=True)
+class LoraCheck:
+    """How many of the `total` layers that a LoRA file names the host's loader puts something on; the file's own names,
+    without what stands after the point, of the others."""
+
+    matched: int
+    total: int
+    unmatched: tuple[str, ...] = ()
+
+
 def places(requests: Sequence[GenerateRequest], drawn: Sequence[Generated]) -> list[int]:
     """For each of the pictures `drawn` its index in `requests`: cancelled ones are left out, the order is the same."""
     found: list[int] = []
@@ -290,6 +300,21 @@ class Host(Protocol):
 
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
+        ...
+
+    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+        """Reads a LoRA file by the loader that it draws with, and looks what of it fits `checkpoint`; nothing is drawn.
+
+        Without a name it is the checkpoint that is loaded, else the one that would be. Takes the host's lock if it needs
+        it, so it may not be called within a session. Raises UserError for a file that cannot be read or is no LoRA.
+        """
+        ...
+
+    def pictures_at_once(self, width: int, height: int) -> int:
+        """How many pictures of this size in pixels are best drawn together; always the same on the same machine.
+
+        So many requests of one file and weight fill the device. More may be given to `Session.generate`.
+        """
         ...
 
     def upscalers(self) -> list[str]:

@@ -62,7 +62,7 @@ def draw(
     sites = model.sites()
     images: dict[int, Image.Image] = {}
     for group, members in groups.items():
-        batch = max(1, _SAMPLED_PIXELS // (group.width * group.height))
+        batch = pictures_at_once(group.width, group.height)
         with torch.no_grad(), _only(sites, group, load_adapters, network):
             for start in range(0, len(members), batch):
                 chosen = members[start : start + batch]
@@ -73,6 +73,11 @@ def draw(
         Generated(images[index], infotext(request, model.checkpoint, _lora_name(request)), request)
         for index, request in enumerate(requests)
     ]
+
+
+def pictures_at_once(width: int, height: int) -> int:
+    """Always the same for one size, so that a grid that is gone on with is drawn in the same batches."""
+    return max(1, _SAMPLED_PIXELS // (width * height))
 
 
 def _group(model: EmbeddedModel, request: GenerateRequest) -> _Group:

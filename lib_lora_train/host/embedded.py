@@ -15,33 +15,30 @@ from PIL.Image import Image
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import (
-    BorrowRequest,
     Captioner,
     CheckpointFacts,
     CheckpointInfo,
-    Generated,
-    GenerateRequest,
     HostPaths,
+    LoraCheck,
     Memory,
     TokenCounter,
 )
-from lib_lora_train.host.drawing import draw
-from lib_lora_train.host.embedded_model import EmbeddedModel
+from lib_lora_train.host.drawing import pictures_at_once
+from lib_lora_train.host.embedded_model import EmbeddedModel, sites_of
+from lib_lora_train.host.embedded_session import EmbeddedSession
 from lib_lora_train.host.facts import header_stamps, read_facts
-from lib_lora_train.host.guard import guarded
+from lib_lora_train.host.fitting import check_fit
 from lib_lora_train.host.loading import (
-    PREDICTIONS,
     Description,
     LoadedModel,
     describe,
+    hollow,
     load,
     read_tokenizer,
     with_hash,
 )
 from lib_lora_train.host.machine import ram
-from lib_lora_train.host.recompute import Recomputation
 from lib_lora_train.host.token_counter import counter_of
-from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.network.files import load_lora
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.settings.tables import NetworkSettings
@@ -142,6 +139,23 @@ class EmbeddedHost:
     def refresh_loras(self) -> None:
         """A new file is visible at once. Files are known by path and time of change, so nothing old is ever shown."""
         self._adapters.clear()
+
+    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+        """See `host.base.Host.check_lora`. Only the checkpoint's shape is looked at, so it needs no lock.
+
+        Raises UserError as `files.load_lora` and `describe`, and host.no_checkpoint.
+        """
+        current = self.current()
+        chosen = [current] if current is not None else self.checkpoints()[:1]
+        if not checkpoint and not chosen:
+            raise UserError("host.no_checkpoint", "checkpoint")
+        base = self.find(checkpoint) if checkpoint else chosen[0].path
+        description = describe(base)
+        return check_fit(path, sites_of(*hollow(description.architecture), description.info.family))
+
+    def pictures_at_once(self, width: int, height: int) -> int:
+        """See `host.base.Host.pictures_at_once`."""
+        return pictures_at_once(width, height)
 
     def upscalers(self) -> list[str]:
         """It has none."""
@@ -245,105 +259,6 @@ class EmbeddedHost:
         if stamps not in self._hashed:
             self._hashed[stamps] = with_hash(description)
         return self._hashed[stamps]
-
-
-class EmbeddedSession:
-    """Implements `host.base.Session`."""
-
-    def __init__(self, host: EmbeddedHost, commands: Commands, events: EventSink) -> None:
-        self._host = host
-        self._commands = commands
-        self._events = events
-        self._open = True
-        self._borrowed: EmbeddedModel | None = None
-
-    def close(self) -> None:
-        self._open = False
-
-    @contextmanager
-    def borrow(self, request: BorrowRequest) -> Iterator[EmbeddedModel]:
-        """The model, exactly as it was again afterwards, on every exit path.
-
-        The first `checkpointed_blocks` of `blocks()` are computed again in the backward pass. When the model is not
-        as it was, it is forgotten and UserError("guard.changed") is raised, unless another error is on its way.
-        """
-        self._check_open()
-        if self._borrowed is not None:
-            raise RuntimeError("the model is borrowed already")
-        loaded = self._host.load(request.checkpoint, request.dtype, self._events)
-        model = EmbeddedModel(loaded, _prediction(request, loaded), request.clip_skip, _token_limit(request))
-        model.check_clip_skip(request.clip_skip)
-        guard = guarded(loaded.modules(), self._host.exact_guard, self._events, self._host.unload)
-        self._borrowed = model
-        try:
-            # The caller may stand in no_grad; what is done with a borrowed model needs gradients.
-            with guard, torch.enable_grad(), Recomputation(loaded.unet, model.blocks()) as recomputation:
-                model.recomputation = recomputation
-                model.recompute(request.checkpointed_blocks)
-                yield model
-        finally:
-            self._borrowed = None
-
-    def generate(self, requests: Sequence[GenerateRequest], network: AdapterNetwork | None = None) -> list[Generated]:
-        """Pictures in the order of the requests; see `host.base.Session.generate`.
-
-        Samplers are "DDIM" and "Euler", both deterministic (`host/sampling.py`). LoRA files are put on by hook at the
-        request's weight, never merged.
-        """
-        self._check_open()
-        if not requests:
-            return []
-        wanted = {request.checkpoint for request in requests}
-        drawn: dict[int, Generated] = {}
-
-        def tell(count: int, before: int) -> None:
-            self._events(Stage("host.stage_drawing", before + count, len(requests)))
-
-        for checkpoint in sorted(wanted):  # each checkpoint once, whatever the order of the requests
-            members = [index for index, request in enumerate(requests) if request.checkpoint == checkpoint]
-            model = self._model(checkpoint)
-            pictures = draw(
-                model,
-                [requests[index] for index in members],
-                lambda path, model=model: self._host.adapters(path, model),
-                network,
-                self._stop_if_told,
-                partial(tell, before=len(drawn)),
-            )
-            drawn |= dict(zip(members, pictures, strict=True))
-        return [drawn[index] for index in range(len(requests))]
-
-    def _model(self, checkpoint: str) -> EmbeddedModel:
-        borrowed = self._borrowed
-        if borrowed is None:
-            loaded = self._host.load(checkpoint, None, self._events)
-            return EmbeddedModel(loaded, loaded.prediction)
-        # Another checkpoint would be loaded under the trainer.
-        if checkpoint and self._host.find(checkpoint) != borrowed.checkpoint.path:
-            raise UserError("host.other_checkpoint", checkpoint, name=borrowed.checkpoint.name)
-        return borrowed
-
-    def _stop_if_told(self) -> None:
-        if self._commands.stopping:
-            raise Stopped
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise RuntimeError("the session is over")
-
-
-def _prediction(request: BorrowRequest, loaded: LoadedModel) -> str:
-    if request.prediction == "auto":
-        return loaded.prediction
-    if request.prediction not in PREDICTIONS:
-        raise UserError("host.prediction", "prediction", value=request.prediction)
-    return request.prediction
-
-
-def _token_limit(request: BorrowRequest) -> int:
-    if request.max_token_length not in (CHUNK, 2 * CHUNK, 3 * CHUNK):
-        raise UserError("host.token_limit", "max_token_length", value=request.max_token_length)
-    return request.max_token_length
 
 
 def _stamp(path: Path) -> tuple[int, int]:

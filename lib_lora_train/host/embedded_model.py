@@ -105,9 +105,7 @@ class EmbeddedModel:
 
     def sites(self) -> list[Site]:
         """Where adapters attach: text encoder first, then U-Net, each in kohya's order."""
-        prefix = TEXT_ENCODER_PREFIXES[self.family][0]
-        text = find_text_encoder_sites(self.loaded.text_encoder, self.family, prefix)
-        return text + find_unet_sites(self.loaded.unet, self.family)
+        return sites_of(self.loaded.text_encoder, self.loaded.unet, self.family)
 
     def blocks(self) -> list[str]:
         """Names of the blocks that can be recomputed, in forward order."""
@@ -121,3 +119,9 @@ class EmbeddedModel:
 
     def rest(self, part: str) -> None:
         """Leaves every part where it is: beside an SD1.x U-Net in training the others are a few hundred MB."""
+
+
+def sites_of(text_encoder: nn.Module, unet: nn.Module, family: str) -> list[Site]:
+    """See `EmbeddedModel.sites`."""
+    text = find_text_encoder_sites(text_encoder, family, TEXT_ENCODER_PREFIXES[family][0])
+    return text + find_unet_sites(unet, family)

@@ -180,15 +180,13 @@ def load(description: Description, dtype: torch.dtype, device: torch.device) -> 
     Peak memory is the model's own size plus one group of tensors. The largest part is read last, so that the
     groups of the others find room.
     """
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import AutoencoderKL
 
     model, where = description.architecture, description.info.path.name
     tokenizer = load_tokenizer(description.tokenizers, model.text_encoder["vocab_size"], where)
+    text_encoder, unet = hollow(model)
     with torch.device("meta"):
-        text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(model.text_encoder))
         vae = AutoencoderKL.from_config(model.vae)
-        unet = UNet2DConditionModel.from_config(model.unet)
     for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         fill(module, description.sources[name], dtype, device)
     prediction = model.scheduler["prediction_type"]
@@ -207,6 +205,18 @@ def load(description: Description, dtype: torch.dtype, device: torch.device) -> 
         dtype=dtype,
         device=device,
     )
+
+
+def hollow(model: Architecture) -> tuple[CLIPTextModel, UNet2DConditionModel]:
+    """Text encoder and U-Net without weights: they take no memory, and tell where adapters would attach."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        return (
+            CLIPTextModel(CLIPTextConfig.from_dict(model.text_encoder)),
+            UNet2DConditionModel.from_config(model.unet),
+        )
 
 
 def read_tokenizer(path: Path) -> CLIPTokenizer:

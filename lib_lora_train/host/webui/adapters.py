@@ -13,7 +13,8 @@ from modules import devices
 from torch import nn
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import GenerateRequest
+from lib_lora_train.host.base import GenerateRequest, LoraCheck
+from lib_lora_train.host.fitting import check_fit
 from lib_lora_train.host.tokens import CHUNK
 from lib_lora_train.host.webui.aliases import Alias, new_name
 from lib_lora_train.host.webui.family import family_of
@@ -23,7 +24,10 @@ from lib_lora_train.network.files import SUFFIX, check_lora, load_lora, save_lor
 from lib_lora_train.network.keys import find_unet_sites
 from lib_lora_train.network.modules import NetworkState, attached_states
 from lib_lora_train.network.network import AdapterNetwork
+from lib_lora_train.network.sites import Site
 from lib_lora_train.settings.tables import NetworkSettings
+
+_EMBEDDINGS = "bundle_emb"  # what a file brings beside layers
 
 
 class Adapters(Protocol):
@@ -55,6 +59,23 @@ def adapters_for(
         else:
             extension.unmerge(sd_model)
             yield _ByHook(sd_model, where, network)
+
+
+def fit_of(sd_model: nn.Module, where: str, path: Path) -> LoraCheck:
+    """See `host.base.Host.check_lora`. Afterwards nothing is merged."""
+    extension = LoraExtension()
+    if not extension.active:
+        return check_fit(path, _sites(sd_model, where))
+    entries = [name for name in check_lora(path) if name != "__metadata__"]
+    keys = dict.fromkeys(key for entry in entries if (key := entry.partition(".")[0]) != _EMBEDDINGS)
+    name = new_name()
+    with extension.registered({name: path}) as registered:
+        try:
+            taken = registered.taken(name)
+        finally:
+            extension.unmerge(sd_model)
+    missing = tuple(key for key in keys if key not in taken)
+    return LoraCheck(len(keys) - len(missing), len(keys), missing)
 
 
 @contextmanager
@@ -125,13 +146,17 @@ class _ByHook:
         """The file's network, kept until another is asked for: requests come sorted by file."""
         if self._read is None or self._read[0] != path:
             self._read = None  # first, so that two never lie in memory together
-            family = family_of(self._sd_model, self._where)
-            sites = PromptText(self._sd_model, family, 1, CHUNK, self._where).sites()
-            sites += find_unet_sites(self._sd_model.model.diffusion_model, family)
             settings = NetworkSettings(dim_from_weights=True)
+            sites = _sites(self._sd_model, self._where)
             network = AdapterNetwork(sites, settings, seed=0, start=load_lora(path)).to(devices.device)
             self._read = path, network
         return self._read[1]
+
+
+def _sites(sd_model: nn.Module, where: str) -> list[Site]:
+    family = family_of(sd_model, where)
+    text = PromptText(sd_model, family, 1, CHUNK, where).sites()
+    return text + find_unet_sites(sd_model.model.diffusion_model, family)
 
 
 def _set(state: NetworkState, multiplier: float, training: bool) -> None:

@@ -11,7 +11,15 @@ import torch
 from modules import call_queue, devices, paths, sd_models, shared
 from PIL.Image import Image
 
-from lib_lora_train.host.base import Captioner, CheckpointFacts, CheckpointInfo, HostPaths, Memory, TokenCounter
+from lib_lora_train.host.base import (
+    Captioner,
+    CheckpointFacts,
+    CheckpointInfo,
+    HostPaths,
+    LoraCheck,
+    Memory,
+    TokenCounter,
+)
 from lib_lora_train.host.facts import header_stamps
 from lib_lora_train.host.machine import ram
 from lib_lora_train.host.webui import checkpoints, upscaling
@@ -106,6 +114,15 @@ class WebuiHost:
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
         LoraExtension().refresh()
+
+    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+        """See `host.base.Host.check_lora`: by the WebUI's Lora extension, or by our own loader where it is off."""
+        with self.session() as session:
+            return session.check_lora(path, checkpoint)
+
+    def pictures_at_once(self, width: int, height: int) -> int:
+        """One: a cell then is, bit for bit, the picture that its text gives in the tab txt2img."""
+        return 1
 
     def upscalers(self) -> list[str]:
         """Those of the WebUI whose models are files on the disk."""

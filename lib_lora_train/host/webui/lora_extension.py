@@ -7,6 +7,7 @@ before the first merge, and leaves everything merged until a later prompt asks f
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,6 +138,16 @@ class RegisteredLoras:
         self._loader.load_networks([name], [weight], [weight], [None])
         return sum(len(loaded.modules) for loaded in self._loader.loaded_networks if loaded.name == name)
 
+    def taken(self, name: str) -> set[str]:
+        """Reads the file, and tells which of the layers that it names the loader found and can add it to.
+
+        The loader finds layers by name alone; where the matrices then have another size, it goes on without them.
+        """
+        self.load(name, 1.0)
+        loaded = [one for one in self._loader.loaded_networks if one.name == name]
+        modules = [module for one in loaded for module in one.modules.values()]
+        return {module.network_key.partition(".")[0] for module in modules if _has_room(module)}
+
     def remove(self, hashes: Mapping[str, Any]) -> None:
         """Takes the entries out again. `hashes` is the loader's lookup by hash from before they were added."""
         loader = self._loader
@@ -151,6 +162,15 @@ class RegisteredLoras:
                 lookup[key] = hashes[key]  # a file of the user's with the same content
             else:
                 del lookup[key]
+
+
+def _has_room(module: Any) -> bool:
+    """Whether the product of a LoRA's matrices has the size of its layer; other kinds are believed."""
+    up, down = getattr(module, "up_model", None), getattr(module, "down_model", None)
+    if module.shape is None or up is None or down is None or getattr(module, "mid_model", None) is not None:
+        return True
+    outputs, *inputs = module.shape
+    return (up.weight.shape[0], down.weight[0].numel()) == (outputs, math.prod(inputs))
 
 
 def _loader() -> ModuleType | None:

@@ -6,11 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import BorrowRequest, Generated, GenerateRequest
+from lib_lora_train.host.base import BorrowRequest, Generated, GenerateRequest, LoraCheck
 from lib_lora_train.host.webui import checkpoints
+from lib_lora_train.host.webui.adapters import fit_of
 from lib_lora_train.host.webui.borrowing import Borrowing, borrowed
 from lib_lora_train.host.webui.drawing import draw
 from lib_lora_train.host.webui.model import WebuiModel
@@ -63,6 +67,12 @@ class WebuiSession:
         order = {id(request): index for index, request in reversed(list(enumerate(requests)))}
         return sorted(drawn, key=lambda each: order[id(each.request)])
 
+    def check_lora(self, path: Path, checkpoint: str) -> LoraCheck:
+        """See `host.base.Host.check_lora`."""
+        self._check_open()
+        with self._brought_up(checkpoint) as sd_model:
+            return fit_of(sd_model, sd_model.sd_checkpoint_info.name_for_extra, path)
+
     def _draw(
         self,
         checkpoint: str,
@@ -79,15 +89,20 @@ class WebuiSession:
                 self._check_same(checkpoint)
                 sd_model = steps.enter_context(self._loan.lent())
             else:
-                entry = checkpoints.find(checkpoint) if checkpoint else None
-                sd_model = steps.enter_context(checkpoints.brought_up(entry, self._events))
-                if sd_model is None:
-                    raise UserError("webui.load_failed")
-                steps.enter_context(checkpoints.on_device(sd_model))
+                sd_model = steps.enter_context(self._brought_up(checkpoint))
             steps.enter_context(self._host.display.drawing())
             info = checkpoints.described(sd_model.sd_checkpoint_info)
             stop = partial(getattr, self._commands, "stopping")
             return draw(sd_model, info, requests, network, stop, tell, self._events)
+
+    @contextmanager
+    def _brought_up(self, checkpoint: str) -> Iterator[nn.Module]:
+        entry = checkpoints.find(checkpoint) if checkpoint else None
+        with checkpoints.brought_up(entry, self._events) as sd_model:
+            if sd_model is None:
+                raise UserError("webui.load_failed")
+            with checkpoints.on_device(sd_model):
+                yield sd_model
 
     def _check_same(self, checkpoint: str) -> None:
         """Another checkpoint would be loaded under the trainer."""
