@@ -77,7 +77,7 @@ def frames(page: Page, selector: str) -> dict[str, Any]:
 
 
 def measure(count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as data, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
@@ -98,6 +98,7 @@ def measure(count: int) -> dict[str, Any]:
         browser.close()
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "load": round(os.getloadavg()[0], 1),  # of the last minute: other programs take frames, too
         "python": platform.python_version(),
         "chromium": version,
         "pictures": count,
