@@ -205,6 +205,8 @@ def _reason(
     given: Mapping[Place, float],
 ) -> tuple[Log, ...]:
     parts = [Log("scores.place", {"column": best[1], "weight": best[2]})]
+    if len(grid.bases) > 1:
+        parts = [Log("scores.place_on", {"column": best[1], "weight": best[2], "base": grid.bases[best[0]].name})]
     if given.get(best, 0.0) > _NEUTRAL:
         parts.append(Log("scores.because_stars", {"stars": round(given[best], 1)}))
         return tuple(parts)

@@ -176,6 +176,16 @@ def test_a_file_of_another_run_is_called_by_its_name():
     )
 
 
+def test_the_checkpoint_is_named_where_there_are_several():
+    grid = a_grid(2)
+    bases = (*grid.bases, Base("other.safetensors", "o"))
+    grid = Grid(bases, grid.columns, grid.weights, grid.prompts, grid.seeds, grid.drawing, grid.host)
+    scores = scores_of(grid, rising, falling)
+    scores.places |= {(1, *place[1:]): values | {"obedience": 1.0} for place, values in scores.places.items()}
+    found = recommend(grid, scores)
+    assert found.base == 1 and say(found.reason, grid).startswith("epoch 4 at 1 with other.safetensors: ")
+
+
 def test_braces_in_names_and_prompts_are_only_text():
     grid = a_grid(3, names=["{weight}", "{0}", "{column}"])
     prompts = (PROMPTS[0], GridPrompt("zuna, {x}", "own", "", ("{x}",)), PROMPTS[2])

@@ -128,11 +128,9 @@ class Measuring:
         bare = self.bare.get((cell.base, cell.prompt, cell.seed))
         if bare is None:
             return {}
-        usual = []
-        for number, value in enumerate(self.seen[bare.key].look.measures):
-            others = self.reference.measures[:, number]
-            low, high = np.quantile(others, [0.1, 0.9]) if len(others) else (value, value)
-            usual.append((min(value, float(low)), max(value, float(high))))
+        measures = self.seen[bare.key].look.measures
+        spans = self.reference.usual or [(value, value) for value in measures]
+        usual = [(min(value, low), max(value, high)) for value, (low, high) in zip(measures, spans, strict=True)]
         return signs_of(self.seen[cell.key].look, usual)
 
     # ------------------------------------------------------------------ of a place

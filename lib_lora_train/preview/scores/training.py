@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.preview.scores.pixels import distance
+from lib_lora_train.preview.scores.pixels import Look, distance
 from lib_lora_train.preview.scores.seen import ScoreTools, Seen
 from lib_lora_train.vision.embeddings import Embedder
 
@@ -54,7 +54,7 @@ class Reference:
     smalls: np.ndarray
     traits: Mapping[str, float]
     shown: Mapping[str, float]
-    measures: np.ndarray  # (n, 4)
+    usual: tuple[tuple[float, float], ...] = ()  # lowest and highest of each measure, but for a tenth at either end
     alike: float = 1.0  # median of each picture's mean likeness to the others
     nearest_alike: float = 1.0
     nearest_apart: float = 0.0
@@ -77,11 +77,18 @@ def reference_of(seen: Sequence[tuple[Seen, Sequence[str]]], training: TrainingS
         smalls=smalls,
         traits=_traits(seen, training),
         shown=_shown(seen),
-        measures=np.array([each.look.measures for each in looks]).reshape(-1, 4),
+        usual=_usual([each.look for each in looks]),
         alike=alike,
         nearest_alike=nearest,
         nearest_apart=_nearest_apart(smalls),
     )
+
+
+def _usual(looks: Sequence[Look]) -> tuple[tuple[float, float], ...]:
+    if not looks:
+        return ()
+    low, high = np.quantile([look.measures for look in looks], [0.1, 0.9], axis=0)
+    return tuple(zip(map(float, low), map(float, high), strict=True))
 
 
 def _traits(seen: Sequence[tuple[Seen, Sequence[str]]], training: TrainingSet) -> dict[str, float]:
