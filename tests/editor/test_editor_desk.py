@@ -125,6 +125,27 @@ def test_undo_leaves_what_another_program_wrote_and_says_so(office: Office) -> N
     assert office.overview()["left"] is None
 
 
+def test_what_is_shown_moves_with_the_journal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a project is so large that its files are not looked at again for a while."""
+    from lib_lora_train.editor import desk
+
+    monkeypatch.setattr(desk.Desk, "_stale", lambda self, fresh: False)
+
+    def shown() -> list[str]:
+        return [item.text for item in office.desk.sheet().items]
+
+    before = shown()
+    office.do(ADD)
+    after = shown()
+    assert after == ["hero, red hair, hat", "hero, smile, hat", "hat"] and office.desk.sheet().counts["hat"] == 3
+    office.undo()
+    assert shown() == before
+    office.redo()
+    assert shown() == after
+    going_back.roll_back(office.desk, 0)
+    assert shown() == before
+
+
 def test_many_files_follow_while_the_page_goes_on(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal has moved, the screen too; the disk waits for whoever holds the project's pictures."""
     monkeypatch.setattr(writing, "AT_ONCE", 1)
