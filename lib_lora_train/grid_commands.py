@@ -48,9 +48,9 @@ def add_grid_commands(add: Add, language: str) -> None:
     grid.add_argument("--out", type=Path, required=True, metavar="DIR", help=message("grid.out", language))
     grid.add_argument("--base", action="append", default=[], metavar="CHECKPOINT", help=message("grid.base", language))
     for item in _settings():
-        text = (
-            f"{word(item.label, language)}. {word(item.help, language)} ({allowed_values(item)}; {shown_default(item)})"
-        )
+        default = message("grid.native", language) if item.name in ("width", "height") else shown_default(item)
+        about = f"{word(item.label, language)}. {word(item.help, language)}"
+        text = f"{about} ({allowed_values(item)}; {default})"
         _add_setting(grid, item, text, language)
     grid.add_argument("--train_data_dir", type=Path, metavar="DIR", help=message("grid.train_data_dir", language))
     grid.add_argument("--trigger", metavar="WORD", help=message("grid.trigger", language))
@@ -103,14 +103,16 @@ def publish_command(options: argparse.Namespace) -> int:
     from lib_lora_train.network.rewriting import family_of, read_metadata, same_tensors
     from lib_lora_train.runs.editions import Edition, free_name, names_in_use, place_set, stage, write_set
     from lib_lora_train.runs.naming import fold
+    from lib_lora_train.runs.sources import base_of_file
 
     language = terminal_language()
     folder = (options.lora_dir or options.data / "loras").expanduser().resolve()
     metadata = read_metadata(options.file)
     shown = _cell(options.cell) if options.cell else None
     infotext = shown.infotext if shown else ""
-    host = _host(options, folder) if options.base else None
-    family = host.describe(options.base).family if host is not None else family_of(metadata)
+    host = _host(options, folder)
+    base = options.base or base_of_file(host, metadata)
+    family = host.describe(base).family if base else family_of(metadata)
     trigger = options.trigger if options.trigger is not None else metadata.get("modelspec.trigger_phrase", "")
     edition = Edition(
         source=options.file,
@@ -121,7 +123,7 @@ def publish_command(options: argparse.Namespace) -> int:
         notes=options.notes,
         description=metadata.get("modelspec.title", options.file.stem),
         family=family,
-        checkpoint=metadata.get("ss_sd_model_name", Path(options.base).name),
+        checkpoint=metadata.get("ss_sd_model_name", Path(base).name),
         scrub=options.scrub,
         shown=shown,
     )
@@ -132,25 +134,15 @@ def publish_command(options: argparse.Namespace) -> int:
         names = write_set(place, edition)
         if not same_tensors(options.file, place / names[-1]):
             raise UserError("picking.unfit", options.file.name, total=0)
-        if host is not None:
-            _check(host, options, place / names[-1], language)
+        if base:
+            check = host.check_lora(place / names[-1], base)
+            if not check.matched:
+                raise UserError("picking.unfit", options.file.name, total=check.total)
+            print(message("grid.checked", language, matched=check.matched, total=check.total, base=base))
         place_set(place, folder, names)
     for name in names:
         print(folder / name)
     return DONE
-
-
-def _check(host: EmbeddedHost, options: argparse.Namespace, file: Path, language: str) -> None:
-    """By the loader that draws. Raises UserError("picking.unfit")."""
-    from lib_lora_train.host.base import GenerateRequest
-
-    size = host.describe(options.base).native
-    with host.session() as session:  # also shows that the picture can be drawn
-        session.generate([GenerateRequest("", width=size, height=size, steps=1, lora=file, checkpoint=options.base)])
-    check = host.check_lora(file)
-    if not check.matched:
-        raise UserError("picking.unfit", options.file.name, total=check.total)
-    print(message("grid.checked", language, matched=check.matched, total=check.total))
 
 
 # ---------------------------------------------------------------------- what a grid is made of

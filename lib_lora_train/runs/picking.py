@@ -146,7 +146,7 @@ def pick(
         events(Stage("picking.stage_writing"))
         names = write_set(place, edition)
         events(Stage("picking.stage_checking"))
-        check = host.check_lora(place / names[-1])
+        check = host.check_lora(place / names[-1], _checkpoint(host, edition, shown))
         if not check.matched:
             raise UserError("picking.unfit", source.name, total=check.total)
         notes = _notes(check)
@@ -259,6 +259,13 @@ def _edition(
         scrub=choice.scrub,
         shown=shown,
     )
+
+
+def _checkpoint(host: Host, edition: Edition, shown: Shown | None) -> str:
+    """On which the file is loaded: that of the cell, else the base model, else whichever the host has loaded."""
+    if shown is not None and shown.request is not None and shown.request.checkpoint:
+        return shown.request.checkpoint
+    return edition.checkpoint if _family(host, edition.checkpoint) else ""
 
 
 def _family(host: Host, checkpoint: str) -> str:

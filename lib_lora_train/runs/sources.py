@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +107,10 @@ def find_sources(
         trigger if trigger is not None else said.get("trigger", metadata.get("modelspec.trigger_phrase", ""))
     )
     found.kind = kind or said.get("kind", "character")
-    found.bases = list(bases) or [said.get("base", "") or _base_of_file(host, metadata.get("ss_sd_model_name", ""))]
+    base = said.get("base", "") or base_of_file(host, metadata)
+    if not bases and not base:
+        raise UserError("grid.no_base", "--base", name=metadata.get("ss_sd_model_name", "?")[:120])
+    found.bases = list(bases) or [base]
     for base in found.bases:
         host.describe(base)
     return found
@@ -163,10 +166,10 @@ def _files(path: Path) -> list[Path]:
     return in_order(files)
 
 
-def _base_of_file(host: Host, name: str) -> str:
-    """The checkpoint that a file's metadata names, where it is there. Raises UserError("grid.no_base")."""
-    stem = Path(name).stem
+def base_of_file(host: Host, metadata: Mapping[str, str]) -> str:
+    """The checkpoint that a LoRA's metadata names, by the host's name for it; empty where it is not there."""
+    name = metadata.get("ss_sd_model_name", "")
     for info in host.checkpoints():
-        if (name and name in (info.name, info.path.name)) or (stem and stem == info.path.stem):
+        if name and (name in (info.name, info.path.name) or Path(name).stem == info.path.stem):
             return info.name
-    raise UserError("grid.no_base", "--base", name=name or "?")
+    return ""

@@ -13,7 +13,7 @@ from PIL import Image
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import GenerateRequest, LoraCheck
 from lib_lora_train.jobs import Registry
-from lib_lora_train.network.files import describe_lora
+from lib_lora_train.network.files import describe_lora, load_lora
 from lib_lora_train.network.rewriting import read_metadata, same_tensors
 from lib_lora_train.project import Project, list_projects
 from lib_lora_train.runs import picking
@@ -83,7 +83,7 @@ def test_a_cell_is_published_with_card_and_thumbnail(place) -> None:
     target = loras / "Zuna 2.safetensors"
     assert set(tree(loras)) == set(before) | {"Zuna 2.safetensors", "Zuna 2.png", "Zuna 2.json"}
     assert same_tensors(target, source) and describe_lora(target).hash_matches
-    assert made.matched == made.total > 0
+    assert made.matched == made.total == len(load_lora(source).sizes)
     assert made.unmatched == () and made.difference == 0 and made.notes == () and made.file == "Zuna 2.safetensors"
     card = json.loads((loras / "Zuna 2.json").read_text(encoding="utf-8"))
     assert card == made.card
@@ -120,6 +120,18 @@ def test_metadata_keeps_kohyas_entries_and_says_the_new_name(place) -> None:
     } - ({"sshs_legacy_hash"} if old["sshs_legacy_hash"] == new["sshs_legacy_hash"] else set())  # fmt: skip
     assert new["ss_output_name"] == "Zuna 2" and new["modelspec.trigger_phrase"] == "zuna, girl"
     assert new["modelspec.usage_hint"] == "<lora:Zuna 2:0.8>" and new["ss_preferred_weight"] == "0.8"
+
+
+def test_what_is_published_loads_in_diffusers(place, tiny_checkpoint: Path) -> None:
+    pytest.importorskip("peft")
+    diffusers = pytest.importorskip("diffusers")
+    host, project = place
+    pick(host, project, chosen(scrub=True))
+    path = host.paths.loras / "Zuna 2.safetensors"
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tiny_checkpoint, safety_checker=None)
+    pipeline.load_lora_weights(str(path))
+    modules = [*pipeline.unet.modules(), *pipeline.text_encoder.modules()]
+    assert sum(hasattr(module, "lora_A") for module in modules) == len(load_lora(path).sizes)
 
 
 def test_scrubbed_of_private_names(place) -> None:
@@ -248,7 +260,7 @@ def test_an_edited_card_is_not_lost_by_undoing(place) -> None:
 def test_a_file_that_fits_nothing_is_not_published(place, monkeypatch: pytest.MonkeyPatch) -> None:
     host, project = place
     before = tree(host.paths.loras)
-    monkeypatch.setattr(type(host), "check_lora", lambda self, path: LoraCheck(0, 24, ("lora_unet_x",)))
+    monkeypatch.setattr(type(host), "check_lora", lambda self, path, checkpoint: LoraCheck(0, 24, ("lora_unet_x",)))
     with pytest.raises(UserError) as caught:
         pick(host, project, chosen())
     assert caught.value.code == "picking.unfit" and tree(host.paths.loras) == before and list_picks(project) == []
@@ -258,7 +270,8 @@ def test_the_hosts_loader_sees_the_very_file_that_is_published(place, monkeypatc
     host, project = place
     seen = []
 
-    def check(self, path: Path) -> LoraCheck:
+    def check(self, path: Path, checkpoint: str) -> LoraCheck:
+        assert checkpoint == "tiny"
         seen.append((path.name, path.read_bytes(), (self.paths.loras / "Zuna 2.safetensors").exists()))
         return LoraCheck(20, 24, ("lora_unet_x",))
 
