@@ -211,7 +211,7 @@ def _reason(
         parts.append(Log("scores.because_stars", {"stars": round(given[best], 1)}))
         return tuple(parts)
     here = scores.places.get(best, {})
-    rival = _rival(scores, best, totals)
+    rival = _rival(grid, scores, best, totals)
     if rival is None:
         return (*parts, Log("scores.because_only"))
     there = scores.places[rival]
@@ -222,15 +222,20 @@ def _reason(
     return tuple(parts)
 
 
-def _rival(scores: Scores, best: Place, totals: Mapping[Place, float | None]) -> Place | None:
-    """What one would have taken without looking: the most alike of the others, else the last file at the full weight."""
+def _rival(grid: Grid, scores: Scores, best: Place, totals: Mapping[Place, float | None]) -> Place | None:
+    """What one would have taken without looking: the last file of the run at the full weight. Where that is the best,
+    or the files are of several runs, the most alike of the others; of other files, if there are any."""
     others = [place for place, total in totals.items() if place != best and total is not None]
-    if not others:
-        return None
-    alike = [place for place in others if scores.places[place].get("likeness") is not None]
-    if alike and "likeness" in scores.on:
-        return max(alike, key=lambda place: (scores.places[place]["likeness"], place[1], place[2]))
-    return max(others, key=lambda place: (place[1], -abs(place[2] - 1.0)))
+    own = [place for place in others if place[0] == best[0]]
+    if own and all(_same_run(grid, 0, column) for column in range(len(grid.columns))):
+        files = grid.columns
+        last = max(own, key=lambda place: (files[place[1]].step, files[place[1]].epoch, place[1], -abs(place[2] - 1.0)))
+        if last[1] != best[1]:
+            return last
+    others = [place for place in others if place[1] != best[1]] or others
+    return max(
+        others, key=lambda place: (scores.places[place].get("likeness") or 0.0, place[1], place[2]), default=None
+    )
 
 
 def _against(
@@ -250,18 +255,20 @@ def _against(
         clear = obedience is not None and obedience >= _NEARLY
         return Log("scores.because_obedience", values) if clear else Log("scores.because_total")
     prompt = _most_obeyed(grid, scores, best, rival)
-    near = "alike" if likeness > -_NEARLY else "less"
+    near = "more" if likeness >= _NEARLY else "alike" if likeness > -_NEARLY else "less"
     if obedience is not None and obedience >= _NEARLY:
         if prompt is not None:
             return Log(f"scores.because_{near}_prompt", {**values, "prompt": prompt})
         return Log(f"scores.because_{near}_obeys", values)
     if better:
         return Log(f"scores.because_{near}_{better}", values)
-    if likeness >= _NEARLY:
-        return Log("scores.because_most_alike", values)
-    if obedience is None:
-        return Log("scores.because_likeness", values)
-    return Log("scores.because_both", values)
+    if near == "less":
+        return Log("scores.because_balance", values)
+    if near == "alike":
+        return Log("scores.because_both", values)
+    return Log(
+        "scores.because_rest" if obedience is not None and obedience <= -_NEARLY else "scores.because_most", values
+    )
 
 
 def _more(

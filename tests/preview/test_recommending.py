@@ -158,6 +158,25 @@ def test_collapse_is_not_taken_and_is_spoken_of():
     assert say(said.reason, grid, "zh-CN").endswith("注意：图片看起来有锯齿。")
 
 
+@pytest.mark.parametrize(
+    ("likeness", "obedience", "said"),
+    [
+        ((0.9, 0.9), (0.9, 0.9), "both alike and obedient; epoch 4 at 1 is hardly different."),
+        ((0.9, 0.6), (0.9, 0.9), "more alike than epoch 4 at 1, and follows the prompts as well."),
+        ((0.9, 0.6), (0.8, 0.9), "more alike than epoch 4 at 1, though it follows the prompts less."),
+        ((0.9, 0.6), (0.9, 0.5), 'more alike than epoch 4 at 1, and still draws "smile" when asked.'),
+        ((0.8, 0.9), (0.9, 0.6), 'less alike than epoch 4 at 1, but still draws "smile" when asked.'),
+        ((0.9, 0.9), (0.9, 0.6), 'as alike as epoch 4 at 1 or nearly so, but still draws "smile" when asked.'),
+    ],
+)
+def test_the_reason_is_true(likeness, obedience, said):
+    """The first of two files is taken, and held against the last at the full weight."""
+    grid = a_grid(2, (0.0, 1.0))
+    scores = scores_of(grid, lambda c, w: likeness[c], lambda c, w: obedience[c])
+    found = recommend(grid, scores)
+    assert found.column == 0 and say(found.reason, grid) == f"epoch 2 at 1: {said}"
+
+
 def test_a_single_place_is_recommended_with_that_reason():
     grid = a_grid(1, (0.0, 1.0))
     found = recommend(grid, scores_of(grid, lambda c, w: 0.7, lambda c, w: 0.7))

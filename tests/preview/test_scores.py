@@ -149,6 +149,14 @@ def test_the_scores_of_cells(grid, store, training):
     }
 
 
+def test_what_is_drawn_without_the_trigger_word_is_no_obedience(grid, store, training):
+    for seed in grid.seeds:
+        store.put(grid.cell(0, 1, 1.0, 2, seed).key, picture(0.1, 0.1, seed), "")
+    scores = score_cells(grid, store, training, ScoreTools(ColourTagger()))
+    assert scores.cells[grid.cell(0, 1, 1.0, 2, 1).key]["obedience"] < 0.4
+    assert scores.places[0, 1, 1.0]["obedience"] > 0.9
+
+
 def test_a_picture_of_the_training_set_is_a_copy_also_mirrored(grid, store, training):
     keys = [grid.cell(0, 1, 1.0, 0, seed).key for seed in grid.seeds]
     with Image.open(training.pictures[1]) as original:
