@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +26,13 @@ from lib_lora_train.runs import deleting, launch
 from lib_lora_train.runs.checks import RunLimits, check_limits, check_trainable
 from lib_lora_train.runs.choices import CheckpointChoice, checkpoint_choices
 from lib_lora_train.runs.drafts import read_draft, write_wishes
-from lib_lora_train.runs.history import run_info
-from lib_lora_train.runs.infos import RunInfo
 from lib_lora_train.runs.launch import Started
 from lib_lora_train.runs.managed import LOCAL_ONLY
 from lib_lora_train.runs.naming import lora_files
 from lib_lora_train.runs.planning import Planned, apply_repeats, plan_for
 from lib_lora_train.runs.records import read_record
-from lib_lora_train.runs.watch import Watch, hidden_run, live_run
+from lib_lora_train.runs.watch import hidden_run, live_run
+from lib_lora_train.runs.watches import Watches
 from lib_lora_train.runs.wishes import Wishes
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.workshop.workshop import Workshop
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 
 ACTIONS = ("stop", "stop_and_save", "save", "sample", "pause", "continue", "cancel", "move")
 MOST_PROJECTS = 200  # where strangers can reach the server
-_KNOWN_JOBS = 128
 
 
 class Studio:
@@ -73,9 +70,7 @@ class Studio:
         self.editor = Editor(host, root)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
-        self._guard = threading.Lock()
-        self._watches: OrderedDict[str, Watch] = OrderedDict()
-        self._ended: OrderedDict[str, RunInfo] = OrderedDict()
+        self._watches = Watches(host, root)
 
     # ------------------------------------------------------------------ projects
 
@@ -224,19 +219,21 @@ class Studio:
             settings = settings or read_draft(project)
             self._check(visitor, project, settings)
             started = launch.start_run(self.host, self.registry, project, settings, visitor.name)
-        return self._remember(started)
+        return self._watches.remember(started)
 
     def resume(self, visitor: Visitor, project: Project, run_id: str) -> Started:
         """Goes on with an unfinished run. Raises UserError as `launch.resume_run` and `check_settings`."""
         self._check(visitor, project, read_record(run_folder(project, run_id)).settings)
-        return self._remember(launch.resume_run(self.host, self.registry, project, run_id, visitor.name))
+        return self._watches.remember(launch.resume_run(self.host, self.registry, project, run_id, visitor.name))
 
     def continue_from(self, visitor: Visitor, project: Project, run_id: str, file: str = "") -> Started:
         """A new run from a run's file. Raises UserError as `launch.continue_run` and `check_settings`."""
         settings = read_record(run_folder(project, run_id)).settings
         settings.network.network_weights = ""  # is replaced by the file, and may be gone
         self._check(visitor, project, settings)
-        return self._remember(launch.continue_run(self.host, self.registry, project, run_id, visitor.name, file))
+        return self._watches.remember(
+            launch.continue_run(self.host, self.registry, project, run_id, visitor.name, file)
+        )
 
     def delete_run(self, visitor: Visitor, project: Project, run_id: str) -> str:
         """Moves a run to the trash. Raises access.not_owner, and as `deleting.delete_run`."""
@@ -333,44 +330,23 @@ class Studio:
         living = [*([running] if running else []), *self.registry.waiting()]
         return [job for job in living if job.folder.parent.parent.name == project.id]
 
-    def _remember(self, started: Started) -> Started:
-        with self._guard:
-            self._watches[started.job.id] = started.watch
-            while len(self._watches) > _KNOWN_JOBS:
-                self._watches.popitem(last=False)
-        return started
-
-    def _watch(self, job: Job) -> Watch | None:
-        """What a job trains; None for one that is no run, or whose project has gone."""
-        with self._guard:
-            known = self._watches.get(job.id)
-        if known is None:  # started a moment ago, or by somebody without a studio
-            try:
-                project = open_project(self.root, job.folder.parent.parent.name)
-                known = Watch(project, job.folder, read_record(job.folder))
-            except UserError:
-                return None
-            with self._guard:
-                known = self._watches.setdefault(job.id, known)
-        return known
-
     def _sees(self, visitor: Visitor, job: Job) -> bool:
         if not self.exposure.has_logins:
             return True
-        watch = self._watch(job)
+        watch = self._watches.of(job)
         return watch is not None and self._may_see(visitor, watch.project)
 
     def _mine(self, visitor: Visitor, job: Job) -> bool:
         return is_mine(self.exposure, visitor, job.owner)
 
     def _live(self, visitor: Visitor, job: Job) -> dict[str, object]:
-        watch = self._watch(job)
+        watch = self._watches.of(job)
         if watch is None or not self._sees(visitor, job):
             return hidden_run(job)
         return live_run(job, watch, self._mine(visitor, job), visitor.language)
 
     def _queued(self, visitor: Visitor, job: Job) -> dict[str, object]:
-        watch = self._watch(job)
+        watch = self._watches.of(job)
         if watch is None or not self._sees(visitor, job):
             return {"job": "", "project": "", "run": "", "title": "", "place": job.record.place, "mine": False}
         return {
@@ -385,16 +361,8 @@ class Studio:
     def _last(self, visitor: Visitor) -> dict[str, object] | None:
         running = self.registry.running()
         for job in reversed(self.registry.ended()):
-            watch = self._watch(job)
+            watch = self._watches.of(job)
             resumed = running is not None and running.folder == job.folder
             if watch is not None and not resumed and self._sees(visitor, job) and job.folder.is_dir():
-                with self._guard:
-                    info = self._ended.get(job.id)
-                if info is None:
-                    info = run_info(self.host, watch.project, watch.run_id)
-                    with self._guard:
-                        self._ended[job.id] = info
-                        while len(self._ended) > _KNOWN_JOBS:
-                            self._ended.popitem(last=False)
-                return info.as_dict(visitor.language)
+                return self._watches.ended(job, watch).as_dict(visitor.language)
         return None
