@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import TEMPORARY_SUFFIX, sweep_temporaries, sync_folder, write_bytes, write_json
-from lib_lora_train.network.rewriting import family_of, read_metadata, rewrite_metadata
 from lib_lora_train.runs.naming import MODEL_SUFFIXES, base_name, fold, lora_files
 from lib_lora_train.train.output import LORA_SUFFIX
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lib_lora_train.host.base import GenerateRequest
+    from lib_lora_train.host.base import GenerateRequest, Host, LoraCheck
 
 SD_VERSIONS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
 # What the WebUI takes for a file's own: card and thumbnails.
@@ -118,6 +117,8 @@ def write_set(place: Path, edition: Edition) -> list[str]:
 
     Raises UserError as `check_edition` and `rewriting.rewrite_metadata`, and file.write.
     """
+    from lib_lora_train.network.rewriting import read_metadata, rewrite_metadata  # safetensors; the page needs none
+
     check_edition(edition)
     names = [f"{edition.name}.json"]
     write_json(place / names[0], card_of(edition))
@@ -149,6 +150,29 @@ def place_set(source: Path, target: Path, names: Sequence[str]) -> None:
     sync_folder(target)
 
 
+def publish_edition(
+    host: Host, folder: Path, edition: Edition, checkpoint: str = ""
+) -> tuple[list[str], LoraCheck | None]:
+    """An edition in a folder that belongs to no project; the names of its files, the model last.
+
+    With a `checkpoint` the file is loaded on it by the host before it is there. Raises UserError: picking.taken,
+    picking.unfit, picking.copied, and as `write_set` and `Host.check_lora`.
+    """
+    used = names_in_use(folder)
+    if fold(edition.name) in used:
+        raise UserError("picking.taken", "name", name=edition.name, free=free_name(edition.name, used))
+    with stage(folder) as place:
+        names = write_set(place, edition)
+        if not same_tensors(edition.source, place / names[-1]):
+            raise UserError("picking.copied", edition.source.name)
+        check = host.check_lora(place / names[-1], checkpoint) if checkpoint else None
+        if check is not None and not check.matched:
+            raise UserError("picking.unfit", edition.source.name, total=check.total)
+        place_set(place, folder, names)
+    host.refresh_loras()
+    return names, check
+
+
 def put(source: Path, target: Path) -> None:
     """Moves a file to where there is none; also to another disk. Raises UserError: picking.appeared, file.write."""
     try:
@@ -172,6 +196,7 @@ def put(source: Path, target: Path) -> None:
 def metadata_of(edition: Edition, old: Mapping[str, str]) -> dict[str, str]:
     """The file's own entries, with name, trigger words, preferred weight and base model as published."""
     from lib_lora_train.network.reshape import needed_metadata
+    from lib_lora_train.network.rewriting import family_of
 
     kept = needed_metadata(old) if edition.scrub else dict(old)
     if "ss_sd_model_name" in old:
