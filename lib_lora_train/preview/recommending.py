@@ -149,8 +149,8 @@ def say(reason: Sequence[Log], grid: Grid, language: str = DEFAULT_LANGUAGE) -> 
 
 
 def _places(grid: Grid, scores: Scores) -> list[Place]:
-    """All with a LoRA on."""
-    return [place for place in scores.places if 0 <= place[1] < len(grid.columns) and place[2] != 0]
+    """All with a LoRA on: without one the column is -1."""
+    return [place for place in scores.places if 0 <= place[1] < len(grid.columns)]
 
 
 def _smoothed(grid: Grid, totals: Mapping[Place, float | None]) -> dict[Place, float | None]:
