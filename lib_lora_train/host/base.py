@@ -209,7 +209,13 @@ class BorrowedModel(Protocol):
 
 
 class Session(Protocol):
-    """The host's generation lock, held."""
+    """The host's generation lock, held.
+
+    `switches` is how often, for pictures so far, another LoRA file or the same at another weight was put on the model.
+    """
+
+    @property
+    def switches(self) -> int: ...
 
     def borrow(self, request: BorrowRequest) -> AbstractContextManager[BorrowedModel]:
         """The model, exactly as it was again afterwards, on every exit path."""

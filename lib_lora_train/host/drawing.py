@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import Conditioning, Generated, GenerateRequest
 from lib_lora_train.host.embedded_model import EmbeddedModel
+from lib_lora_train.host.encoded import EncodedPrompts
 from lib_lora_train.host.infotext import infotext
 from lib_lora_train.host.sampling import draw_noise, sample, timesteps_for
 from lib_lora_train.host.tokens import CHUNK
@@ -25,7 +27,7 @@ _SAMPLED_PIXELS = 2**19  # two pictures of 512 x 512 at once; drawing shares its
 _DECODED_PIXELS = 2**18  # the autoencoder needs most, and gains least from batches
 _MOST_CHUNKS = 3  # as in training: 225 tokens
 
-Adapters = Callable[[Path], AdapterNetwork]
+Adapters = Callable[[Path, float], AdapterNetwork]  # of a file, for a weight
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ def draw(
     network: AdapterNetwork | None = None,
     between: Callable[[], None] = lambda: None,
     drawn: Callable[[int], None] = lambda count: None,
+    encoded: EncodedPrompts | None = None,
 ) -> list[Generated]:
     """Pictures in the order of `requests`; see `host.base.Session.generate`.
 
     A picture does not depend on the batch it is drawn in: noise and guidance are its own. `between` is called
-    before every step, `drawn` with the number of finished pictures.
+    before every step, `drawn` with the number of finished pictures. `encoded` are the model's prompts from before.
     """
+    encoded = encoded or EncodedPrompts()
     groups: dict[_Group, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(_group(model, request), []).append(index)
@@ -63,10 +67,11 @@ def draw(
     images: dict[int, Image.Image] = {}
     for group, members in groups.items():
         batch = pictures_at_once(group.width, group.height)
-        with torch.no_grad(), _only(sites, group, load_adapters, network):
+        with torch.no_grad(), _only(sites, group, load_adapters, network) as on:
             for start in range(0, len(members), batch):
                 chosen = members[start : start + batch]
-                latents = _sample(model, group, [requests[index] for index in chosen], between)
+                encode = partial(_encode, model, group, on, encoded)
+                latents = _sample(model, group, [requests[index] for index in chosen], encode, between)
                 images |= dict(zip(chosen, _decode(model, latents), strict=True))
                 drawn(len(images))
     return [
@@ -108,20 +113,22 @@ def _lora_name(request: GenerateRequest) -> str | None:
 @contextmanager
 def _only(
     sites: Sequence[Site], group: _Group, load_adapters: Adapters, network: AdapterNetwork | None
-) -> Iterator[None]:
+) -> Iterator[AdapterNetwork | None]:
     """The group's adapters on at its weight, without dropout, and all others off; as before afterwards."""
+    on: AdapterNetwork | None = None
     with ExitStack() as stack:
         for state in attached_states(site.module for site in sites):
             stack.callback(_set, state, state.multiplier, state.training)
             _set(state, 0.0, False)
         if group.lora is not None and group.weight != 0:
-            adapters = load_adapters(group.lora)
-            _set(adapters.state, group.weight, False)
-            stack.enter_context(adapters.attached())
+            on = load_adapters(group.lora, group.weight)
+            _set(on.state, group.weight, False)
+            stack.enter_context(on.attached())
         elif group.lora is None and network is not None:
             stack.callback(_set, network.state, network.state.multiplier, network.state.training)
             _set(network.state, group.weight, False)
-        yield
+            on = network
+        yield on
 
 
 def _set(state: NetworkState, multiplier: float, training: bool) -> None:
@@ -129,11 +136,15 @@ def _set(state: NetworkState, multiplier: float, training: bool) -> None:
 
 
 def _sample(
-    model: EmbeddedModel, group: _Group, requests: Sequence[GenerateRequest], between: Callable[[], None]
+    model: EmbeddedModel,
+    group: _Group,
+    requests: Sequence[GenerateRequest],
+    encode: Callable[[Sequence[str]], Tensor],
+    between: Callable[[], None],
 ) -> Tensor:
     """Scaled latents (batch, 4, height/8, width/8), fp32 on the model's device."""
-    positive = _encode(model, group, [request.prompt for request in requests])
-    negative = _encode(model, group, [request.negative_prompt for request in requests]) if group.guided else None
+    positive = encode([request.prompt for request in requests])
+    negative = encode([request.negative_prompt for request in requests]) if group.guided else None
     scales = torch.tensor([request.cfg_scale for request in requests], device=model.device).view(-1, 1, 1, 1)
 
     def predict(latents: Tensor, timesteps: Tensor) -> Tensor:
@@ -149,11 +160,20 @@ def _sample(
     return sample(predict, noise, timesteps, model.alphas_cumprod, model.prediction, between)
 
 
-def _encode(model: EmbeddedModel, group: _Group, prompts: Sequence[str]) -> Tensor:
-    """Each text once; pictures of a grid mostly share theirs."""
-    known = {text: index for index, text in enumerate(dict.fromkeys(prompts))}
-    context = model.encode(list(known), group.clip_skip, group.chunks * CHUNK).context
-    return context[[known[text] for text in prompts]]
+def _encode(
+    model: EmbeddedModel, group: _Group, on: AdapterNetwork | None, encoded: EncodedPrompts, prompts: Sequence[str]
+) -> Tensor:
+    """(prompts, tokens, width). Each text by itself, so that it does not depend on which of them were known already."""
+
+    def one(text: str) -> Tensor:
+        return encoded.of(
+            on,
+            group.weight,
+            (text, group.clip_skip, group.chunks),
+            lambda: model.encode([text], group.clip_skip, group.chunks * CHUNK).context,
+        )
+
+    return torch.cat([one(text) for text in prompts])
 
 
 def _decode(model: EmbeddedModel, latents: Tensor) -> list[Image.Image]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, Generated, GenerateRequest
 from lib_lora_train.host.drawing import draw
 from lib_lora_train.host.embedded_model import EmbeddedModel
+from lib_lora_train.host.encoded import EncodedPrompts
 from lib_lora_train.host.guard import guarded
 from lib_lora_train.host.loading import PREDICTIONS, LoadedModel
 from lib_lora_train.host.recompute import Recomputation
@@ -33,6 +35,9 @@ class EmbeddedSession:
         self._events = events
         self._open = True
         self._borrowed: EmbeddedModel | None = None
+        self._encoded: tuple[LoadedModel, EncodedPrompts] | None = None
+        self._on: tuple[Path, Path, float] | None = None
+        self.switches = 0
 
     def close(self) -> None:
         self._open = False
@@ -51,7 +56,7 @@ class EmbeddedSession:
         model = EmbeddedModel(loaded, _prediction(request, loaded), request.clip_skip, _token_limit(request))
         model.check_clip_skip(request.clip_skip)
         guard = guarded(loaded.modules(), self._host.exact_guard, self._events, self._host.unload)
-        self._borrowed = model
+        self._borrowed, self._encoded = model, None
         try:
             # The caller may stand in no_grad; what is done with a borrowed model needs gradients.
             with guard, torch.enable_grad(), Recomputation(loaded.unet, model.blocks()) as recomputation:
@@ -82,10 +87,11 @@ class EmbeddedSession:
             pictures = draw(
                 model,
                 [requests[index] for index in members],
-                lambda path, model=model: self._host.adapters(path, model),
+                partial(self._adapters, model),
                 network,
                 self._stop_if_told,
                 partial(tell, before=len(drawn)),
+                self._prompts(model),
             )
             drawn |= dict(zip(members, pictures, strict=True))
         return [drawn[index] for index in range(len(requests))]
@@ -99,6 +105,21 @@ class EmbeddedSession:
         if checkpoint and self._host.find(checkpoint) != borrowed.checkpoint.path:
             raise UserError("host.other_checkpoint", checkpoint, name=borrowed.checkpoint.name)
         return borrowed
+
+    def _adapters(self, model: EmbeddedModel, path: Path, weight: float) -> AdapterNetwork:
+        """Of a file that is to be put on at a weight."""
+        wanted = model.checkpoint.path, path, weight
+        self.switches += self._on != wanted
+        self._on = wanted
+        return self._host.adapters(path, model)
+
+    def _prompts(self, model: EmbeddedModel) -> EncodedPrompts:
+        """Of a model in training nothing is kept: the next picture is another step's."""
+        if self._borrowed is not None:
+            return EncodedPrompts()
+        if self._encoded is None or self._encoded[0] is not model.loaded:
+            self._encoded = model.loaded, EncodedPrompts()
+        return self._encoded[1]
 
     def _stop_if_told(self) -> None:
         if self._commands.stopping:

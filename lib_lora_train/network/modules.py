@@ -44,10 +44,11 @@ class Adapter:
     """The two trained matrices of one site, in fp32.
 
     `lora_down` is (rank, in) or (rank, in, 1, 1), `lora_up` is (out, rank) or (out, rank, 1, 1). Starts as kohya's:
-    `lora_down` uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5), and `lora_up` zero.
+    `lora_down` uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5), and `lora_up` zero. Without a seed
+    `lora_down` is left for a file to fill.
     """
 
-    def __init__(self, site: Site, rank: int, alpha: float, state: NetworkState, seed: int) -> None:
+    def __init__(self, site: Site, rank: int, alpha: float, state: NetworkState, seed: int | None) -> None:
         self.site = site
         self.rank = rank
         self.set_alpha(alpha)
@@ -56,7 +57,8 @@ class Adapter:
         kernel = (1, 1) if site.kind == "conv" else ()
         bound = site.in_features**-0.5
         down = torch.empty((rank, site.in_features, *kernel), dtype=torch.float32, device="cpu")
-        down.uniform_(-bound, bound, generator=torch_generator(seed, "adapter", site.key))
+        if seed is not None:
+            down.uniform_(-bound, bound, generator=torch_generator(seed, "adapter", site.key))
         up = torch.zeros((site.out_features, rank, *kernel), dtype=torch.float32, device="cpu")
         self.lora_down = nn.Parameter(down)
         self.lora_up = nn.Parameter(up)

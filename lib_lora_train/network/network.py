@@ -55,7 +55,8 @@ class AdapterNetwork:
             if site.component in left_out or (sizes is not None and site.key not in sizes):
                 continue
             rank, alpha = (settings.network_dim, settings.network_alpha) if sizes is None else sizes[site.key]
-            self.adapters[site.key] = Adapter(site, rank, alpha, self.state, seed)
+            # Drawing what a file then replaces takes longer than reading the file.
+            self.adapters[site.key] = Adapter(site, rank, alpha, self.state, seed if sizes is None else None)
         if not self.adapters:
             raise UserError("network.nothing_to_train", "network_train_unet_only")
         if start is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from lib_lora_train.host.webui.family import family_of
 from lib_lora_train.host.webui.lora_extension import LoraExtension, RegisteredLoras
 from lib_lora_train.host.webui.text import PromptText
 from lib_lora_train.network.files import SUFFIX, check_lora, load_lora, save_lora
-from lib_lora_train.network.keys import find_unet_sites
+from lib_lora_train.network.keys import UNET_PREFIX, find_unet_sites
 from lib_lora_train.network.modules import NetworkState, attached_states
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.network.sites import Site
@@ -31,22 +32,28 @@ _EMBEDDINGS = "bundle_emb"  # what a file brings beside layers
 
 
 class Adapters(Protocol):
-    """What is on for a request, and nothing else."""
+    """What is on for a request, and nothing else. From one request to the next what is on may stay so."""
+
+    switches: int  # how often another LoRA, or the same at another weight, was put on the model
+
+    def check(self, requests: Sequence[GenerateRequest]) -> None:
+        """Raises UserError for files that are no LoRA or cannot be read, and for a network that no file can hold."""
+        ...
 
     @contextmanager
     def on(self, request: GenerateRequest) -> Iterator[Alias | None]:
         """Inside the block the request's adapter is on, or will be when the prompt has the alias."""
         ...
 
+    def text_encoder(self, request: GenerateRequest) -> Hashable | None:
+        """Tells one state of the text encoder from another, to be asked while the adapter is on; None: not to be told."""
+        ...
+
 
 @contextmanager
-def adapters_for(
-    sd_model: nn.Module, where: str, requests: Sequence[GenerateRequest], network: AdapterNetwork | None
-) -> Iterator[Adapters]:
-    """The adapters of all `requests`. Afterwards nothing is merged, and what is attached is as it was.
-
-    `where` names the checkpoint. Raises UserError for files that are no LoRA or cannot be read, and
-    UserError("network.not_finite", "network.overflow") for a `network` that no file can hold.
+def adapters_for(sd_model: nn.Module, where: str, network: AdapterNetwork | None = None) -> Iterator[Adapters]:
+    """The adapters of files, and `network` for requests without one. Afterwards nothing is merged, and what is attached
+    is as it was. `where` names the checkpoint.
     """
     extension = LoraExtension()
     with ExitStack() as stack:
@@ -55,7 +62,7 @@ def adapters_for(
             _set(state, 0.0, False)
         stack.callback(extension.unmerge, sd_model)
         if extension.active:
-            yield stack.enter_context(_by_prompt(extension, where, requests, network))
+            yield stack.enter_context(_by_prompt(extension, where, network))
         else:
             extension.unmerge(sd_model)
             yield _ByHook(sd_model, where, network)
@@ -79,42 +86,78 @@ def fit_of(sd_model: nn.Module, where: str, path: Path) -> LoraCheck:
 
 
 @contextmanager
-def _by_prompt(
-    extension: LoraExtension, where: str, requests: Sequence[GenerateRequest], network: AdapterNetwork | None
-) -> Iterator[_ByPrompt]:
-    wanted = [request for request in requests if request.weight != 0]
-    files = {path: path for request in wanted if (path := request.lora) is not None}
-    for path in files:
-        check_lora(path)
+def _by_prompt(extension: LoraExtension, where: str, network: AdapterNetwork | None) -> Iterator[_ByPrompt]:
     with ExitStack() as stack:
-        sources: dict[Path | None, Path] = dict(files)
-        if network is not None and any(request.lora is None for request in wanted):
-            # A file that cannot be removed at once, as on Windows while it is mapped, lies in the system's own folder.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora_train_", ignore_cleanup_errors=True))
-            sources[None] = Path(folder) / f"adapters{SUFFIX}"
-            save_lora(sources[None], network.state_dict(), {}, _loaded_dtype())
-        names = {path: new_name() for path in sources}
-        files_by_name = {names[path]: source for path, source in sources.items()}
-        yield _ByPrompt(stack.enter_context(extension.registered(files_by_name)), names, where)
+        # A file that cannot be removed at once, as on Windows while it is mapped, lies in the system's own folder.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lora_train_", ignore_cleanup_errors=True))
+        yield _ByPrompt(stack.enter_context(extension.registered({})), where, network, Path(folder))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file under a name of ours. `adapts_text` tells whether it changes what a prompt means."""
+
+    name: str
+    stamp: tuple[int, int]
+    adapts_text: bool
 
 
 class _ByPrompt:
-    """The WebUI's loader merges the file that the prompt names: the picture is the one that the user will get."""
+    """The WebUI's loader merges the file that the prompt names: the picture is the one that the user will get.
 
-    def __init__(self, registered: RegisteredLoras, names: dict[Path | None, str], where: str) -> None:
+    A file keeps its name from one request to the next, so that the loader sees that it is merged already; one that has
+    changed meanwhile gets another.
+    """
+
+    def __init__(self, registered: RegisteredLoras, where: str, network: AdapterNetwork | None, folder: Path) -> None:
         self._registered = registered
-        self._names = names
         self._where = where
+        self._network = network
+        self._folder = folder
+        self._entries: dict[Path | None, _Entry] = {}
+        self._merged: tuple[str, float] | None = None
+        self.switches = 0
+
+    def check(self, requests: Sequence[GenerateRequest]) -> None:
+        wanted = [request.lora for request in requests if request.weight != 0]
+        for path in dict.fromkeys(wanted):
+            if path is not None:
+                self._enter(path, path)
+            elif self._network is not None and None not in self._entries:
+                path = self._folder / f"adapters{SUFFIX}"
+                save_lora(path, self._network.state_dict(), {}, _loaded_dtype())
+                self._enter(None, path)
 
     @contextmanager
     def on(self, request: GenerateRequest) -> Iterator[Alias | None]:
-        name = self._names.get(request.lora)
-        if name is None or request.weight == 0:
+        entry = self._entry(request)
+        if entry is None:
+            self._merged = None
             yield None
             return
-        if self._registered.load(name, request.weight) == 0:
+        wanted = entry.name, request.weight
+        if self._registered.load(entry.name, request.weight) == 0:
             raise UserError("host.lora_unfit", request.lora.name if request.lora else "LoRA", name=self._where)
-        yield Alias(name, request.lora.stem if request.lora else "", request.weight)
+        self.switches += wanted != self._merged
+        self._merged = wanted
+        yield Alias(entry.name, request.lora.stem if request.lora else "", request.weight)
+
+    def text_encoder(self, request: GenerateRequest) -> Hashable | None:
+        entry = self._entry(request)
+        return (entry.name, request.weight) if entry is not None and entry.adapts_text else ()
+
+    def _entry(self, request: GenerateRequest) -> _Entry | None:
+        return self._entries.get(request.lora) if request.weight != 0 else None
+
+    def _enter(self, key: Path | None, path: Path) -> None:
+        header = check_lora(path)
+        facts = path.stat()
+        stamp, known = (facts.st_mtime_ns, facts.st_size), self._entries.get(key)
+        if known is not None and known.stamp == stamp:
+            return
+        bare = all(name.startswith(UNET_PREFIX) for name in header if name != "__metadata__")
+        self._entries[key] = _Entry(new_name(), stamp, not bare)
+        self._registered.add(self._entries[key].name, path)
 
 
 class _ByHook:
@@ -125,10 +168,22 @@ class _ByHook:
         self._where = where
         self._network = network
         self._read: tuple[Path, AdapterNetwork] | None = None
+        self._before: tuple[Path, float] | None = None
+        self.switches = 0
+
+    def check(self, requests: Sequence[GenerateRequest]) -> None:
+        """A file is read when it is its turn."""
+
+    def text_encoder(self, request: GenerateRequest) -> Hashable | None:
+        """This is for the few whose WebUI lacks the loader."""
+        return None
 
     @contextmanager
     def on(self, request: GenerateRequest) -> Iterator[Alias | None]:
+        before, self._before = self._before, None
         if request.lora is not None and request.weight != 0:
+            self._before = request.lora, request.weight
+            self.switches += self._before != before
             adapters = self._of_file(request.lora)
             _set(adapters.state, request.weight, False)
             with adapters.attached():

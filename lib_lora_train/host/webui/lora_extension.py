@@ -106,7 +106,7 @@ class LoraExtension:
             registered.remove(hashes)
             for section in _CACHES:
                 known = cache.cache(section)
-                for name in files:
+                for name in registered.names:
                     known.pop(f"lora/{name}", None)
 
     def refresh(self) -> None:
@@ -122,6 +122,10 @@ class RegisteredLoras:
     def __init__(self, loader: ModuleType) -> None:
         self._loader = loader
         self._entries: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._entries)
 
     def add(self, name: str, path: Path) -> None:
         self._entries[name] = self._loader.network.NetworkOnDisk(name, str(path))

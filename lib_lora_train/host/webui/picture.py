@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import GenerateRequest
 from lib_lora_train.host.webui.aliases import Alias
+from lib_lora_train.host.webui.encoded import KnownPrompts
 from lib_lora_train.host.webui.kept import overridden
 
 _MOST_STEPS = 1000
@@ -43,8 +45,12 @@ def check_request(sd_model: nn.Module, request: GenerateRequest) -> None:
             raise UserError("host.clip_skip", "clip_skip", value=request.clip_skip, layers=layers)
 
 
-def draw_picture(sd_model: nn.Module, request: GenerateRequest, alias: Alias | None) -> Picture | None:
+def draw_picture(
+    sd_model: nn.Module, request: GenerateRequest, alias: Alias | None, known: KnownPrompts, by: Hashable | None
+) -> Picture | None:
     """None when somebody has cancelled it by the page's Interrupt or Skip.
+
+    `by` tells one state of the text encoder from another, for what is `known` of it; with None it is asked anew.
 
     Raises UserError("host.nan_picture"). To be called inside `asides.undisturbed`.
     """
@@ -68,6 +74,8 @@ def draw_picture(sd_model: nn.Module, request: GenerateRequest, alias: Alias | N
     )
     # The encoded prompts of the last picture are kept by text and settings; adapters of ours are neither.
     processing.cached_c, processing.cached_uc = [None, None], [None, None]
+    if by is not None:
+        processing.known, processing.by = known, (by, alias.name if alias is not None else "")
     with closing(processing), overridden(shared.opts.data, {"CLIP_stop_at_last_layers": request.clip_skip}):
         try:
             result = process_images(processing)
@@ -87,6 +95,28 @@ class _Cancelled(Exception):  # noqa: N818 - not an error
 
 
 class _Processing(StableDiffusionProcessingTxt2Img):
+    known: KnownPrompts | None = None
+    by: tuple[Hashable, str] = ("", "")
+
+    def get_conds_with_caching(
+        self, function: Callable[..., Any], required_prompts: list[str], steps: int, *others: Any, **named: Any
+    ) -> Any:
+        """The WebUI's own, with a memory of more than one prompt, and across LoRAs that leave the text encoder alone."""
+        if self.known is None or not self._only_ours():
+            return super().get_conds_with_caching(function, required_prompts, steps, *others, **named)
+        known, decisive = self.known, self.cached_params(tuple(required_prompts), steps, ())
+        key = (function.__name__, self.by[0], *decisive)
+
+        def once(*arguments: Any) -> Any:
+            return known.of((key, arguments[2:]), lambda: function(*arguments))
+
+        return super().get_conds_with_caching(once, required_prompts, steps, *others, **named)
+
+    def _only_ours(self) -> bool:
+        """Whether the prompt has no LoRA or hypernetwork of the user's beside the alias."""
+        networks = [(kind, one.items[0]) for kind, found in self.extra_network_data.items() for one in found]
+        return networks in ([], [("lora", self.by[1])])
+
     def sample(self, *args: Any, **kwargs: Any) -> Tensor:
         """What was cut short is not decoded. The flags are read here: other handlers of the page clear them."""
         latents = super().sample(*args, **kwargs)
