@@ -53,6 +53,13 @@ def test_typical_captions_differ_from_each_other():
     assert len({prompt.asks[0:2] for prompt in two}) == 2 and "coat" in two[1].asks
 
 
+def test_the_second_caption_is_not_nearly_the_first():
+    often = [f"zuna, smile, beach, thing {number}" for number in range(4)]
+    seldom = [f"zuna, frown, forest, item {number}" for number in range(2)]
+    first, second = prompts_for("character", "zuna", often + seldom, GridSettings(captions=2, templates=False))
+    assert first.asks[:2] == ("smile", "beach") and second.asks[:2] == ("frown", "forest")
+
+
 def test_templates_ask_for_what_the_pictures_do_not_show():
     shown = [f"1girl, zuna, {place}" for place in ("night sky", "beach", "forest", "city street")]
     place = next(prompt for prompt in texts(captions=shown) if prompt.label == "place")

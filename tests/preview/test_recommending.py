@@ -83,6 +83,9 @@ def test_the_picture_that_shows_it_best_is_no_leak():
     found = recommend(grid, scores)
     keys = {grid.cell(0, 2, 1.0, prompt, seed).key: prompt for prompt in range(3) for seed in grid.seeds}
     assert keys[found.cell] in (0, 1)
+    leak = grid.cell(0, 2, 1.0, 2, 1).key
+    scores.cells = {key: {"likeness": 0.2, "obedience": 0.2} for key in keys} | {leak: {"obedience": 1.0}}
+    assert keys[recommend(grid, scores).cell] in (0, 1)
     wanted = grid.cell(0, 2, 1.0, 1, 2).key
     scores.cells = {key: {"likeness": 0.2, "obedience": 0.2} for key in keys} | {
         wanted: {"likeness": 0.9, "obedience": 0.9}
