@@ -41,7 +41,7 @@ class Measuring:
         """`seen` by the key of the cell; `known` are the tags that the tagger has."""
         self.grid, self.seen, self.reference, self.tools, self.known = grid, seen, reference, tools, known
         self.cells = [cell for cell in grid.cells() if cell.key in seen]
-        self.alike = self._alike()
+        self.alike, self.nearest = self._alike(), self._nearest()
         self.bare = {(cell.base, cell.prompt, cell.seed): cell for cell in self.cells if cell.column < 0}
         self._bare_alike = self._level_without()
 
@@ -120,8 +120,7 @@ class Measuring:
             room = 1.0 - reference.nearest_alike
             found.append(_limited((alike[1] - reference.nearest_alike) / room) if room > 1e-3 else 0.0)
         if reference.nearest_apart > 0:
-            nearest = float(distance(self.seen[cell.key].look.small[None], reference.smalls).min())
-            found.append(_limited(1.0 - nearest / (_NEAR * reference.nearest_apart)))
+            found.append(_limited(1.0 - self.nearest[cell.key] / (_NEAR * reference.nearest_apart)))
         return max(found, default=None)
 
     def _signs(self, cell: Cell) -> dict[str, float]:
@@ -193,6 +192,18 @@ class Measuring:
             rows = embedder.likeness(np.stack([self.seen[cell.key].vector for cell in batch]), vectors)
             for cell, row in zip(batch, rows, strict=True):
                 found[cell.key] = float(row.mean()), float(row.max())
+        return found
+
+    def _nearest(self) -> dict[str, float]:
+        """Of each cell the distance from the nearest training picture by small copies, grey levels."""
+        found: dict[str, float] = {}
+        if not len(self.reference.smalls):
+            return found
+        for start in range(0, len(self.cells), _AT_ONCE):
+            batch = self.cells[start : start + _AT_ONCE]
+            smalls = np.stack([self.seen[cell.key].look.small for cell in batch])
+            nearest = distance(smalls, self.reference.smalls).min(axis=1)
+            found.update((cell.key, float(each)) for cell, each in zip(batch, nearest, strict=True))
         return found
 
     def _level_without(self) -> dict[int, float]:
