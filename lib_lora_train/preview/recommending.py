@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
-from lib_lora_train.preview.grids import Grid
+from lib_lora_train.preview.grids import Column, Grid
 from lib_lora_train.preview.prompts import LEAK, prompt_label
 from lib_lora_train.preview.scores.scoring import Place, Scores
 from lib_lora_train.signals import Log
@@ -21,6 +22,7 @@ _NEARLY = 0.05  # of a score: less is no difference that anybody sees
 _CLEARLY = 0.1
 _ENOUGH = 0.9  # of the best likeness over the epochs: before, the subject is not learnt yet
 _CLEAR_SIGN = 0.25  # of collapse or copying, worth a word
+_NUMBER = re.compile(r"-(step)?[0-9]+$")  # of the epoch or step, in the name of a file
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,12 @@ def _smoothed(grid: Grid, totals: Mapping[Place, float | None]) -> dict[Place, f
 
 
 def _same_run(grid: Grid, one: int, other: int) -> bool:
-    return 0 <= other < len(grid.columns) and grid.columns[one].path.parent == grid.columns[other].path.parent
+    return 0 <= other < len(grid.columns) and _run_of(grid.columns[one]) == _run_of(grid.columns[other])
+
+
+def _run_of(column: Column) -> tuple[str, str]:
+    """Files of one run lie in one folder, and differ in the number at the end of their names alone."""
+    return str(column.path.parent), _NUMBER.sub("", column.path.stem)
 
 
 def _stars(grid: Grid, stars: Mapping[str, int]) -> dict[Place, float]:
@@ -312,7 +319,7 @@ def column_name(grid: Grid, column: int, language: str = DEFAULT_LANGUAGE) -> st
     """ "epoch 6" where the files are those of one run, else the file's label."""
     file = grid.columns[column]
     alone = sum(other.epoch == file.epoch for other in grid.columns) == 1
-    if file.epoch and alone and len({other.path.parent for other in grid.columns}) == 1:
+    if file.epoch and alone and len({_run_of(other) for other in grid.columns}) == 1:
         return message("scores.at_epoch", language, epoch=file.epoch)
     return file.label
 

@@ -198,6 +198,17 @@ def test_a_file_of_another_run_is_called_by_its_name():
     )
 
 
+def test_files_of_two_runs_in_one_folder_are_no_neighbours():
+    grid = a_grid(4, names=["fire-000002", "fire", "ice-000002", "ice"])
+    assert column_name(grid, 0) == "fire-000002"
+    scores = scores_of(grid, lambda c, w: 0.9 if c == 1 else 0.8 if c == 0 else 0.0, lambda c, w: 0.9)
+    found = recommend(grid, scores)
+    totals = {(row["column"], row["weight"]): row["total"] for row in found.ranking}
+    assert found.column == 1 and totals[1, 1.0] > totals[0, 1.0] > 0.85
+    assert totals[2, 1.0] == totals[3, 1.0], "the other run takes nothing from it"
+    assert say(found.reason, grid).startswith("fire at ") and "fire-000002 at 1" in say(found.reason, grid)
+
+
 def test_the_checkpoint_is_named_where_there_are_several():
     grid = a_grid(2)
     bases = (*grid.bases, Base("other.safetensors", "o"))
