@@ -67,7 +67,8 @@ def draw(
     images: dict[int, Image.Image] = {}
     for group, members in groups.items():
         batch = pictures_at_once(group.width, group.height)
-        with torch.no_grad(), _only(sites, group, load_adapters, network) as on:
+        on = _wanted(group, load_adapters, network)
+        with torch.no_grad(), only_on(sites, on, group.weight):
             for start in range(0, len(members), batch):
                 chosen = members[start : start + batch]
                 encode = partial(_encode, model, group, on, encoded)
@@ -111,24 +112,28 @@ def _lora_name(request: GenerateRequest) -> str | None:
 
 
 @contextmanager
-def _only(
-    sites: Sequence[Site], group: _Group, load_adapters: Adapters, network: AdapterNetwork | None
-) -> Iterator[AdapterNetwork | None]:
-    """The group's adapters on at its weight, without dropout, and all others off; as before afterwards."""
-    on: AdapterNetwork | None = None
+def only_on(sites: Sequence[Site], network: AdapterNetwork | None, weight: float) -> Iterator[None]:
+    """`network` on at `weight`, without dropout, and all other adapters of the `sites` off; as before afterwards.
+
+    One that is not attached is attached for the block.
+    """
     with ExitStack() as stack:
-        for state in attached_states(site.module for site in sites):
+        attached = attached_states(site.module for site in sites)
+        for state in attached:
             stack.callback(_set, state, state.multiplier, state.training)
             _set(state, 0.0, False)
-        if group.lora is not None and group.weight != 0:
-            on = load_adapters(group.lora, group.weight)
-            _set(on.state, group.weight, False)
-            stack.enter_context(on.attached())
-        elif group.lora is None and network is not None:
-            stack.callback(_set, network.state, network.state.multiplier, network.state.training)
-            _set(network.state, group.weight, False)
-            on = network
-        yield on
+        if network is not None:
+            if not any(state is network.state for state in attached):
+                stack.callback(_set, network.state, network.state.multiplier, network.state.training)
+                stack.enter_context(network.attached())
+            _set(network.state, weight, False)
+        yield
+
+
+def _wanted(group: _Group, load_adapters: Adapters, network: AdapterNetwork | None) -> AdapterNetwork | None:
+    if group.lora is None:
+        return network
+    return load_adapters(group.lora, group.weight) if group.weight != 0 else None
 
 
 def _set(state: NetworkState, multiplier: float, training: bool) -> None:

@@ -7,14 +7,16 @@ import re
 
 from lib_lora_train.host.base import CheckpointInfo, GenerateRequest
 
+LORA = "LoRA"
 _NEEDS_QUOTES = re.compile(r'[,:\n"]')
+_NO_TAG = re.compile(r"[:>=\r\n]")  # a name with one of these cannot be written in the WebUI's tag
 
 
 def infotext(request: GenerateRequest, checkpoint: CheckpointInfo, lora: str | None = None) -> str:
     """Prompt, negative prompt and one line of parameters. `lora` is the name of the LoRA that is on, if one is."""
-    prompt = request.prompt
+    prompt, unwritten = request.prompt, None
     if lora is not None:
-        prompt = f"{prompt} <lora:{lora}:{request.weight:g}>".strip()
+        prompt, unwritten = with_lora(prompt, lora, request.weight)
     parameters: dict[str, object] = {
         "Steps": request.steps,
         "Sampler": request.sampler,
@@ -24,10 +26,28 @@ def infotext(request: GenerateRequest, checkpoint: CheckpointInfo, lora: str | N
         "Model hash": checkpoint.sha256[:10] or None,
         "Model": checkpoint.name,
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
+        LORA: unwritten,
     }
     last = ", ".join(f"{name}: {_quoted(value)}" for name, value in parameters.items() if value is not None)
     negative = [f"Negative prompt: {request.negative_prompt}"] if request.negative_prompt else []
-    return "\n".join([prompt, *negative, last])
+    return writable("\n".join([prompt, *negative, last]))
+
+
+def with_lora(prompt: str, name: str, weight: float) -> tuple[str, str | None]:
+    """The prompt with the tag by which the WebUI finds the LoRA, and None.
+
+    Where no tag can hold the name, the prompt alone, and what is said of the LoRA elsewhere, under the name `LORA`.
+    """
+    short = f"{weight:g}"
+    number = short if float(short) == weight else repr(float(weight))
+    if _NO_TAG.search(name):
+        return prompt, f"{name} {number}"
+    return f"{prompt} <lora:{name}:{number}>".strip(), None
+
+
+def writable(text: str) -> str:
+    """Without halves of characters, which file names and prompts can have, and no file of text."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _quoted(value: object) -> str:

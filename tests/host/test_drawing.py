@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import torch
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, CheckpointInfo, GenerateRequest
+from lib_lora_train.host.embedded_model import EmbeddedModel
 from lib_lora_train.host.infotext import infotext
 from lib_lora_train.host.sampling import ddim_timesteps, draw_noise, euler_timesteps, sample
-from lib_lora_train.network.files import save_lora
+from lib_lora_train.network.files import load_lora, save_lora
 from lib_lora_train.signals import Commands, Stage, Stopped
 from tests.host.test_embedded import _loss, _network, make_host
 
@@ -262,3 +265,69 @@ def test_infotext(lora, host):
     assert "<lora:zuna:1>" in drawn[0].infotext
     assert "<lora:" not in drawn[1].infotext
     assert str(lora.parent) not in drawn[0].infotext
+
+
+def test_prompts_are_encoded_once_for_each_text_encoder_there_is(host, tiny_checkpoint, lora, tmp_path):
+    """A grid's calls: the pictures are those that are drawn alone, and a file without the text encoder's part costs none."""
+    tensors = load_lora(lora).tensors
+    save_lora(unet := tmp_path / "unet.safetensors", only(tensors, "lora_unet"), {}, torch.float32)
+    save_lora(again := tmp_path / "again.safetensors", only(tensors, "lora_unet", 2.0), {}, torch.float32)
+    cells = [
+        replace(BASE, prompt=prompt, seed=seed, lora=file, weight=weight)
+        for file, weight in ((None, 0.0), (unet, 0.5), (unet, 1.0), (again, 1.0), (lora, 0.5), (lora, 1.0))
+        for prompt in ("red hair", "blue eyes")
+        for seed in (1, 2)
+    ]
+    texts: list[str] = []
+    encode = EmbeddedModel.encode
+
+    def counted(self, prompts, *others):
+        texts.extend(prompts)
+        return encode(self, prompts, *others)
+
+    with pytest.MonkeyPatch.context() as patch, host.session() as session:
+        patch.setattr(EmbeddedModel, "encode", counted)
+        drawn = [session.generate(cells[start : start + 2])[0] for start in range(0, len(cells), 2)]
+        assert sorted(texts) == sorted(["red hair", "blue eyes", "hat"] * 3)  # bare, at 0.5 and at 1
+        assert session.switches == 5
+        session.generate(cells[-4:])
+        assert (len(texts), session.switches) == (9, 5)
+        with session.borrow(BorrowRequest(str(tiny_checkpoint))):  # what is trained is another model at each step
+            session.generate(cells[:1])
+            session.generate(cells[:1])
+        assert len(texts) == 9 + 2 * 2
+    for place, picture in enumerate(drawn):
+        (alone,) = _draw(host, cells[2 * place])
+        assert _close(np.asarray(picture.image).astype(int), alone)
+    assert len({picture.image.tobytes() for picture in drawn}) == len(drawn)
+
+
+def only(tensors, prefix, scale=1.0):
+    return {
+        name: tensor * (scale if "lora_up" in name else 1.0)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def test_a_prompts_code_does_not_depend_on_what_was_known(host):
+    """Else a grid that is gone on with would not have the very same pixels."""
+    with host.session() as session:
+        together = session.generate([BASE, replace(BASE, prompt="blue eyes")])
+    with host.session() as session:
+        session.generate([replace(BASE, prompt="blue eyes", seed=9)])
+        apart = session.generate([BASE, replace(BASE, prompt="blue eyes")])
+    assert [one.image.tobytes() for one in together] == [one.image.tobytes() for one in apart]
+
+
+@pytest.mark.parametrize("name", ["a:b", "a>b", "a=b", "a\nb"])
+def test_a_name_that_no_tag_can_hold_stands_beside_the_prompt(host, lora, name):
+    text = infotext(replace(BASE, lora=lora, weight=1 / 3), CheckpointInfo("base", lora), name)
+    assert text.startswith("red hair\nNegative prompt: hat\nSteps: ")
+    assert text.endswith(f", LoRA: {json.dumps(f'{name} 0.3333333333333333')}") or name in ("a>b", "a=b")
+    assert len(text.splitlines()) == 3
+
+
+def test_halves_of_characters_are_not_written():
+    text = infotext(replace(BASE, prompt="a \ud83d cat"), CheckpointInfo("base", Path("x")), "小\udcff")
+    assert text.startswith("a ? cat <lora:小?:1>")

@@ -31,14 +31,15 @@ def test_names_are_never_the_same():
 
 def test_the_infotext_has_the_name_that_a_person_knows():
     alias = Alias("lora_train_1", "ada:x, y", 0.5)
-    assert alias.in_infotext("a cat") == "a cat <lora:ada:x, y:0.5>"
-    assert alias.in_infotext("") == "<lora:ada:x, y:0.5>"
+    assert alias.in_infotext("a cat") == ("a cat", "ada:x, y 0.5")  # the tag would end within the name
+    assert Alias("lora_train_1", "ada x, y", 0.5).in_infotext("a cat") == ("a cat <lora:ada x, y:0.5>", None)
+    assert Alias("lora_train_1", "ada", 1 / 3).in_infotext("") == ("<lora:ada:0.3333333333333333>", None)
     assert alias.shown_hashes({"style": "abc", "lora_train_1": "def"}) == {"style": "abc", "adax y": "def"}
 
 
 def test_the_infotext_does_not_name_a_file_that_is_gone():
     alias = Alias("lora_train_1", "", 1.0)
-    assert alias.in_infotext("a cat <lora:style:1>") == "a cat <lora:style:1>"
+    assert alias.in_infotext("a cat <lora:style:1>") == ("a cat <lora:style:1>", None)
     assert alias.shown_hashes({"style": "abc", "lora_train_1": "def"}) == {"style": "abc"}
     assert alias.shown_hashes({"lora_train_1": "def"}) == {}
 

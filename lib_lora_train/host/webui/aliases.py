@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora_train.host.base import GenerateRequest
+from lib_lora_train.host.infotext import with_lora
 
 _SEPARATORS = str.maketrans("", "", ":,")  # the WebUI's list of hashes is made with these
 
@@ -28,9 +29,9 @@ class Alias:
         """The prompt that is drawn. The tag stands at the end without a space: without it the text is unchanged."""
         return f"{prompt}<lora:{self.name}:{float(self.weight)!r}>"
 
-    def in_infotext(self, prompt: str) -> str:
-        """The prompt that is told."""
-        return f"{prompt} <lora:{self.shown}:{self.weight:g}>".strip() if self.shown else prompt
+    def in_infotext(self, prompt: str) -> tuple[str, str | None]:
+        """The prompt that is told, and what is told beside it; see `infotext.with_lora`."""
+        return with_lora(prompt, self.shown, self.weight) if self.shown else (prompt, None)
 
     def shown_hashes(self, hashes: Mapping[str, str]) -> dict[str, str]:
         """The loader's hashes by name, with the shown name or without this LoRA."""

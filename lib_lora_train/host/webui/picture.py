@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import GenerateRequest
+from lib_lora_train.host.infotext import LORA, writable
 from lib_lora_train.host.webui.aliases import Alias
 from lib_lora_train.host.webui.encoded import KnownPrompts
 from lib_lora_train.host.webui.kept import overridden
@@ -130,13 +131,16 @@ def _infotext(
 ) -> str:
     """The WebUI's own, with the name that the LoRA goes by."""
     if alias is not None:
-        processing.all_prompts = result.all_prompts = [alias.in_infotext(request.prompt)]
+        prompt, unwritten = alias.in_infotext(request.prompt)
+        processing.all_prompts = result.all_prompts = [prompt]
+        if unwritten is not None:
+            processing.extra_generation_params[LORA] = unwritten
         hashes = alias.shown_hashes(getattr(processing, "lora_hashes", {}))
         processing.extra_generation_params.pop("Lora hashes", None)
         if hashes:
             text = ", ".join(f"{name}: {value}" for name, value in hashes.items())
             processing.extra_generation_params["Lora hashes"] = text
-    return result.infotext(processing, 0)
+    return writable(result.infotext(processing, 0))
 
 
 def _sampler(request: GenerateRequest) -> tuple[str, str]:
