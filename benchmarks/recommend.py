@@ -11,8 +11,9 @@ The judge is the second tagger, which neither captions nor scores. It looks at f
 four prompts, at seeds that no grid has seen. A cell's worth, in points, is the mean of two shares: of the character's
 five traits, and of what the prompts ask for freely. The best cell is that of the highest worth.
 
-`overfitted` runs are spoilt on purpose: five pictures of one framing, no ordinary pictures beside them, three times the
-learning rate. They do not count among the `--runs`.
+`overfitted` runs are spoilt on purpose: five pictures of one scene (the same face, framing and background) with the
+trigger word for a caption, no ordinary pictures beside them, three times the learning rate. They do not count among the
+`--runs`.
 
 Every step of every run is kept in `--work` and not repeated, so that the benchmark can be stopped and gone on with at
 any moment; `--only` does some of the runs.
@@ -27,6 +28,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import statistics
 import sys
@@ -41,6 +43,7 @@ import torch
 from benchmarks.binding import characters, versions
 from demo.attributes import FREE, TRAITS, Portrait, tags
 from demo.character import SETTINGS, TRIGGER, eval_prompts
+from demo.draw import draw_large
 from lib_lora_train.demo_run import (
     CHECKPOINT,
     JUDGE,
@@ -52,7 +55,7 @@ from lib_lora_train.demo_run import (
     read_portraits,
     write_pictures,
 )
-from lib_lora_train.files import write_json
+from lib_lora_train.files import write_json, write_text
 from lib_lora_train.host.base import GenerateRequest, HostPaths, Session
 from lib_lora_train.host.embedded import EmbeddedHost
 from lib_lora_train.preview.cells import CellStore
@@ -71,7 +74,8 @@ from lib_lora_train.vision.tagger import Tagger
 SIDE, AT_ONCE = 128, 16
 FIRST_FRESH_SEED = 50_000
 NEAR_BEST, BETTER, SHARE = 5.0, 10.0, 0.9
-FEW, SPOILT_RATE = 5, 3.0
+FEW, SPOILT_RATE, SPOILT_REPEATS = 5, 3.0, 40
+SCENE = {"expression": "smile", "framing": "close-up", "background": "white background"}
 GRID = GridSettings(captions=2, sampler="DDIM", steps=SETTINGS.sample_steps, cfg_scale=SETTINGS.guidance, width=SIDE, height=SIDE)  # fmt: skip
 
 
@@ -111,9 +115,11 @@ def teach(run: Run) -> dict[str, Any]:
     shutil.rmtree(run.folder, ignore_errors=True)
     write_pictures(run.folder, run.character)
     if run.spoilt:
-        spoil(run.folder)
+        spoil(run)
     prepare_pictures(run.folder)
     bound = sorted(row.tag for row in bind_traits(run.folder / "dataset", TRIGGER).decided("bind"))
+    if run.spoilt:
+        forget_captions(run)
     settings = demo_settings(run.folder)
     settings.run = replace(settings.run, sample_prompts="", seed=run.seed)
     if run.spoilt:
@@ -132,16 +138,21 @@ def teach(run: Run) -> dict[str, Any]:
     return facts
 
 
-def spoil(folder: Path) -> None:
-    """Leaves five pictures of one framing, which make as many steps as all did."""
-    for place in list((folder / "originals").iterdir()):
-        pictures = sorted(place.iterdir())
-        keep = [picture for number, picture in enumerate(pictures) if (number + number // 4) % 2 == 0][:FEW]
-        for picture in pictures:
-            if picture not in keep:
-                picture.unlink()
-        repeats = int(place.name.split("_")[0]) * len(pictures) * 2 // FEW
-        place.rename(place.with_name(f"{repeats}_{TRIGGER}"))
+def spoil(run: Run) -> None:
+    """Puts pictures in place of the character's that show one and the same scene."""
+    rng = random.Random(run.seed)
+    for place in list((run.folder / "originals").iterdir()):
+        shutil.rmtree(place)
+    place = run.folder / "originals" / f"{SPOILT_REPEATS}_{TRIGGER}"
+    place.mkdir()
+    for number in range(FEW):
+        draw_large({**run.character, **SCENE}, rng).image.save(place / f"{number:03d}.png")
+
+
+def forget_captions(run: Run) -> None:
+    """Leaves the trigger word alone, as people do who do not tag: the scene is then learnt with the character."""
+    for caption in (run.folder / "dataset").glob("[!.]*/*.txt"):
+        write_text(caption, f"1girl, {TRIGGER}\n")
 
 
 # ---------------------------------------------------------------------- the grid and its scores

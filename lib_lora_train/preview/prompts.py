@@ -145,7 +145,9 @@ def _of_templates(
     kind: str, trigger: str, tagged: Sequence[Sequence[str]], always: Sequence[str], known: Collection[str]
 ) -> list[GridPrompt]:
     seen = Counter(tag for tags in tagged for tag in set(tags))
-    lead = [*(always if kind != "style" else ()), *_parts(trigger)]
+    # A framing or a place that all pictures share would contradict the template's own.
+    free = {tag for template in _TEMPLATES[kind] for group in template.choices for tag in group}
+    lead = [*(tag for tag in always if kind != "style" and tag not in free), *_parts(trigger)]
     found, used = [], set()
     for template in _TEMPLATES[kind]:
         chosen = []

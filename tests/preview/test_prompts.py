@@ -68,6 +68,13 @@ def test_templates_ask_for_what_the_pictures_do_not_show():
     assert "smile" not in portrait.asks
 
 
+def test_a_framing_of_all_pictures_does_not_contradict_the_templates():
+    shown = [f"1girl, close-up, zuna, thing {number}" for number in range(5)]
+    for prompt in texts(captions=shown):
+        if prompt.kind == TEMPLATE:
+            assert prompt.text.startswith("1girl, zuna") and "close-up" not in prompt.text
+
+
 def test_what_nobody_can_judge_is_left_out():
     known = frozenset({"close-up", "upper body", "open mouth", "forest", "night sky"})
     found = texts(known=known)
