@@ -112,7 +112,7 @@ def demo_command(options: argparse.Namespace) -> int:
 
     with watched() as (progress, commands):
         progress.line(_torch_and_device())
-        report = run_demo(options.out, progress, commands)
+        report = run_demo(options.out, progress, commands, terminal_language())
         progress.close()
     print(message("cli.demo_done", terminal_language(), report=report))
     return DONE

@@ -1,11 +1,12 @@
 """The main job on a fresh machine: draw a new character, prepare its pictures as a user's, bind its traits to the trigger
-word as advised, teach it to the demo checkpoint, show and judge the result."""
+word as advised, teach it to the demo checkpoint, show the result as a grid, pick a file of it, and judge."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,11 +19,21 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path, write_json
 from lib_lora_train.host.base import GenerateRequest, HostPaths, Session
 from lib_lora_train.host.embedded import EmbeddedHost
+from lib_lora_train.messages import DEFAULT_LANGUAGE
 from lib_lora_train.prepare.folder_pass import Prepared, prepare_folder
 from lib_lora_train.prepare.tables import CheckSettings, CropSettings, PrepareSettings, TagSettings
 from lib_lora_train.prepare.tools import Tools
-from lib_lora_train.preview.grid import draw_grid
+from lib_lora_train.preview.cells import CellStore
+from lib_lora_train.preview.files import columns_of
+from lib_lora_train.preview.grids import Base, Drawing, Grid
+from lib_lora_train.preview.making import make_grid
+from lib_lora_train.preview.prompts import prompts_for
+from lib_lora_train.preview.recommending import Recommendation, recommend, say
 from lib_lora_train.preview.score import mean, share
+from lib_lora_train.preview.scores import ScoreTools, TrainingSet, score_cells
+from lib_lora_train.preview.sheet import draw_sheet
+from lib_lora_train.preview.tables import GridSettings, seeds_of, weights_of
+from lib_lora_train.runs.editions import Edition, Shown, publish_edition
 from lib_lora_train.settings import (
     DatasetSettings,
     LossSettings,
@@ -50,11 +61,17 @@ TAGGER, JUDGE = _ROOT / "tagger", _ROOT / "judge"
 _SIDE = 128
 _EPOCHS = 10
 _SEEDS = range(1000, 1016)
-_GRID_WEIGHTS = (0.0, 0.5, 0.75, 1.0)
+_GRID, _GRID_STEPS, _AT_ONCE = "grid.png", 12, 16
+PICKED = "Quillon"  # the name under which the recommended file is used
 
 
-def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | None = None) -> Path:
-    """Does all of it below `out`; returns the report's path.
+def run_demo(
+    out: Path,
+    events: EventSink = ignore_events,
+    commands: Commands | None = None,
+    language: str = DEFAULT_LANGUAGE,
+) -> Path:
+    """Does all of it below `out`; returns the report's path. In `language` it is said why a file is recommended.
 
     Raises UserError, for instance when a demo was already made there or was stopped on the way.
     """
@@ -74,11 +91,15 @@ def run_demo(out: Path, events: EventSink = ignore_events, commands: Commands | 
         result = train(host, demo_settings(out), events, commands, output)
     if result.outcome != "done" or result.lora is None:
         raise UserError("demo.stopped", "demo", step=result.steps)
-    with host.session(commands, events) as session:
+    with host.session(commands, without_batches(events)) as session:
         events(Stage("demo.stage_grid"))
-        grid = _write_grid(session, out, output, result.lora)
+        chosen = choose(session, out, [*sorted_files(output, result.lora), result.lora], events, commands)
         report = judge(session, result.lora, events)
-    report |= _facts(result, out, grid) | {"health": health_of(prepared), "binding": binding_of(advice)}
+    report |= (
+        _facts(result, out)
+        | {"picked": publish(host, out, chosen, events, language)}
+        | {"health": health_of(prepared), "binding": binding_of(advice)}
+    )
     path = out / "report.json"
     write_json(path, report)
     return path
@@ -233,15 +254,76 @@ def _request(prompt: str, seed: int, lora: Path, weight: float) -> GenerateReque
     )
 
 
-def _write_grid(session: Session, out: Path, output: Output, final: Path) -> Path:
-    checkpoints = sorted(path for path in output.loras.glob("*.safetensors") if path != final)
-    prompt, _ = eval_prompts()[0]
-    files = [*checkpoints, final]
-    path = out / "grid.png"
-    image = draw_grid(session, _request(prompt, _SEEDS[0], final, 1.0), files, _GRID_WEIGHTS)
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
-    return path
+def sorted_files(output: Output, final: Path) -> list[Path]:
+    """The checkpoints before the last file, in their order."""
+    return sorted(path for path in output.loras.glob("*.safetensors") if path != final)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A grid with its pictures, and which cell of it to take."""
+
+    grid: Grid
+    store: CellStore
+    recommendation: Recommendation
+
+
+def choose(session: Session, out: Path, files: Sequence[Path], events: EventSink, commands: Commands) -> Chosen:
+    """Draws every file at every weight, lets the first tagger look, and recommends one. Writes the grid as a picture.
+
+    Raises Stopped, UserError("demo.nothing_chosen").
+    """
+    training = training_set_of(out / "dataset")
+    settings = GridSettings(prompts="\n".join(prompt for prompt, _ in eval_prompts()[:2]))
+    grid = Grid(
+        bases=(Base(str(CHECKPOINT), "demo"),),
+        columns=columns_of(files),
+        weights=weights_of(settings.weights),
+        prompts=tuple(prompts_for(KIND, TRIGGER, (), settings)),
+        seeds=seeds_of(settings.seeds),
+        drawing=Drawing("", settings.sampler, _GRID_STEPS, SETTINGS.guidance, _SIDE, _SIDE, 1),
+        host=EmbeddedHost.name,
+    )
+    store = CellStore(out / "cells")
+    make_grid(session, grid, store, events, commands, _AT_ONCE)
+    with Tagger(TAGGER) as tagger:
+        scores = score_cells(grid, store, training, ScoreTools(tagger, None, TAGGER.name), events=events)
+    found = recommend(grid, scores)
+    if found is None:
+        raise UserError("demo.nothing_chosen", "demo")
+    with atomic_path(out / _GRID) as temporary:
+        draw_sheet(grid, store, {found.cell}).save(temporary, format="PNG")
+    return Chosen(grid, store, found)
+
+
+def training_set_of(folder: Path) -> TrainingSet:
+    """The character's pictures with their captions, as scores want them."""
+    pictures = sorted(folder.glob("[!.]*/*.png"))
+    captions = [picture.with_suffix(".txt").read_text(encoding="utf-8").strip() for picture in pictures]
+    return TrainingSet(tuple(pictures), tuple(tuple(caption.split(", ")) for caption in captions), trigger=TRIGGER)
+
+
+def without_batches(events: EventSink) -> EventSink:
+    """The grid tells how far it is; that of every batch would stand between."""
+    return lambda event: None if isinstance(event, Stage) and event.code == "host.stage_drawing" else events(event)
+
+
+def publish(host: EmbeddedHost, out: Path, chosen: Chosen, events: EventSink, language: str) -> dict[str, object]:
+    """The recommended file as somebody uses it, with card and thumbnail; what the report says of it."""
+    grid, found = chosen.grid, chosen.recommendation
+    source = grid.columns[found.column].path
+    shown = Shown(chosen.store.read(found.cell), chosen.store.infotext(found.cell))
+    edition = Edition(source, PICKED, found.weight, TRIGGER, family="sd1", checkpoint=CHECKPOINT.name, shown=shown)
+    names, check = publish_edition(host, out, edition, str(CHECKPOINT))
+    values = {"file": source.name, "weight": f"{found.weight:g}", "name": names[-1]}
+    events(Log("demo.picked", {**values, "reason": say(found.reason, grid, language)}))
+    return {
+        **values,
+        "weight": found.weight,
+        "reason": say(found.reason, grid, language),
+        "matched": check.matched if check else 0,
+        "total": check.total if check else 0,
+    }
 
 
 def judge(session: Session, lora: Path, events: EventSink = ignore_events) -> dict[str, object]:
@@ -299,12 +381,12 @@ def _share_of(portrait: Portrait, wish: Portrait, attributes: Sequence[str]) -> 
     return sum(portrait[attribute] == wish[attribute] for attribute in attributes) / len(attributes)
 
 
-def _facts(result: TrainResult, out: Path, grid: Path) -> dict[str, object]:
+def _facts(result: TrainResult, out: Path) -> dict[str, object]:
     return {
         "train_seconds": round(result.seconds, 1),
         "steps": result.steps,
         "loss": round(result.loss, 5) if result.loss is not None else None,
         "lora": result.lora.relative_to(out).as_posix() if result.lora else "",
-        "grid": grid.relative_to(out).as_posix(),
+        "grid": _GRID,
         "trigger": TRIGGER,
     }

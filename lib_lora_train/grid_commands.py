@@ -100,9 +100,8 @@ def grid_command(options: argparse.Namespace) -> int:
 
 def publish_command(options: argparse.Namespace) -> int:
     """One file under a plain name with card and thumbnail, loaded again before it is called done."""
-    from lib_lora_train.network.rewriting import family_of, read_metadata, same_tensors
-    from lib_lora_train.runs.editions import Edition, free_name, names_in_use, place_set, stage, write_set
-    from lib_lora_train.runs.naming import fold
+    from lib_lora_train.network.rewriting import family_of, read_metadata
+    from lib_lora_train.runs.editions import Edition, publish_edition
     from lib_lora_train.runs.sources import base_of_file
 
     language = terminal_language()
@@ -127,19 +126,9 @@ def publish_command(options: argparse.Namespace) -> int:
         scrub=options.scrub,
         shown=shown,
     )
-    used = names_in_use(folder)
-    if fold(options.name) in used:
-        raise UserError("picking.taken", "--name", name=options.name, free=free_name(options.name, used))
-    with stage(folder) as place:
-        names = write_set(place, edition)
-        if not same_tensors(options.file, place / names[-1]):
-            raise UserError("picking.unfit", options.file.name, total=0)
-        if base:
-            check = host.check_lora(place / names[-1], base)
-            if not check.matched:
-                raise UserError("picking.unfit", options.file.name, total=check.total)
-            print(message("grid.checked", language, matched=check.matched, total=check.total, base=base))
-        place_set(place, folder, names)
+    names, check = publish_edition(host, folder, edition, base)
+    if check is not None:
+        print(message("grid.checked", language, matched=check.matched, total=check.total, base=base))
     for name in names:
         print(folder / name)
     return DONE

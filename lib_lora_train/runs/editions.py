@@ -158,6 +158,8 @@ def publish_edition(
     With a `checkpoint` the file is loaded on it by the host before it is there. Raises UserError: picking.taken,
     picking.unfit, picking.copied, and as `write_set` and `Host.check_lora`.
     """
+    from lib_lora_train.network.rewriting import same_tensors
+
     used = names_in_use(folder)
     if fold(edition.name) in used:
         raise UserError("picking.taken", "name", name=edition.name, free=free_name(edition.name, used))

@@ -11,6 +11,7 @@ from demo.originals import portraits
 from lib_lora_train.demo_run import run_demo
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.files import describe_lora
+from lib_lora_train.network.rewriting import same_tensors
 from lib_lora_train.signals import Log, Step
 from lib_lora_train.tags.place import Place
 
@@ -49,11 +50,30 @@ def test_the_folder_holds_what_was_promised(demo):
     out, report, events = demo
     checkpoints = sorted(path.name for path in (out / "loras").glob("*.safetensors"))
     assert (out / report["lora"]).name in checkpoints and len(checkpoints) == 5
-    width, height = Image.open(out / report["grid"]).size
-    assert width > 5 * 128 and height > 4 * 128
+    with Image.open(out / report["grid"]) as sheet:
+        assert sheet.width > 5 * 2 * 128 and sheet.height > 2 * 5 * 128
+    assert len(list((out / "cells").glob("*.png"))) == (4 * 5 + 1) * 2 * 2  # weight 0 is the same for all files
     assert len(list((out / "dataset").glob("*/*.png"))) == len(list((out / "dataset").glob("*/*.txt"))) == 16
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, report["steps"] + 1))
     assert (out / "run" / "metrics.jsonl").exists() and list((out / "run" / "samples").glob("*.png"))
+
+
+def test_the_recommended_file_is_ready_to_be_used(demo):
+    """It shows the character: neither the first files nor low weights do."""
+    out, report, events = demo
+    picked = report["picked"]
+    assert picked["file"] not in ("demo-000002.safetensors", "demo-000004.safetensors") and picked["weight"] >= 0.6
+    assert picked["reason"].startswith("epoch ") and picked["matched"] == picked["total"] > 100
+    target = out / picked["name"]
+    assert same_tensors(target, out / "loras" / picked["file"]) and describe_lora(target).hash_matches
+    assert describe_lora(target).metadata["ss_output_name"] == "Quillon"
+    card = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["activation text"] == "quillon" and card["preferred weight"] == picked["weight"]
+    with Image.open(target.with_suffix(".png")) as picture:
+        assert picture.size == (128, 128)
+        assert f"<lora:Quillon:{picked['weight']:g}>" in picture.info["parameters"]
+    (said,) = (event for event in events if isinstance(event, Log) and event.code == "demo.picked")
+    assert said.values["reason"] == picked["reason"]
 
 
 def test_the_pictures_went_through_check_crop_and_tag(demo):
