@@ -21,8 +21,9 @@ from lib_lora_train.editor.editor import Editor
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import read_job
 from lib_lora_train.jobs import Job, Registry
+from lib_lora_train.previews.previews import Previews
 from lib_lora_train.project import Project, open_project, run_folder
-from lib_lora_train.runs import deleting, launch
+from lib_lora_train.runs import deleting, launch, sweeps
 from lib_lora_train.runs.checks import RunLimits, check_limits, check_trainable
 from lib_lora_train.runs.choices import CheckpointChoice, checkpoint_choices
 from lib_lora_train.runs.drafts import read_draft, write_wishes
@@ -31,6 +32,7 @@ from lib_lora_train.runs.managed import LOCAL_ONLY
 from lib_lora_train.runs.naming import lora_files
 from lib_lora_train.runs.planning import Planned, apply_repeats, plan_for
 from lib_lora_train.runs.records import read_record
+from lib_lora_train.runs.sweeps import SweepRun
 from lib_lora_train.runs.watch import hidden_run, live_run
 from lib_lora_train.runs.watches import Watches
 from lib_lora_train.runs.wishes import Wishes
@@ -68,6 +70,7 @@ class Studio:
         self.sessions = Sessions()
         self.workshop = Workshop(host, exposure, self._check_not_training, self.limits)
         self.editor = Editor(host, root)
+        self.previews = Previews(host, exposure, self.limits, self.loras, lambda: registry.running() is not None)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
         self._watches = Watches(host, root)
@@ -101,7 +104,8 @@ class Studio:
         """Moves a project to the trash; returns its id there. Raises project.unknown, studio.project_lives."""
         project = self.project(visitor, project_id)
         with self._starting:
-            if self._jobs_of(project) or self.workshop.line.of(project) is not None:
+            busy = self.workshop.line.of(project) is not None or self.previews.lives(project)
+            if self._jobs_of(project) or busy:
                 raise UserError("studio.project_lives", project.title)
             self.editor.leave(project)
             return projects_on_disk.delete_project(self.root, project_id)
@@ -235,6 +239,14 @@ class Studio:
             launch.continue_run(self.host, self.registry, project, run_id, visitor.name, file)
         )
 
+    def sweep(self, visitor: Visitor, project: Project, runs: Sequence[SweepRun]) -> list[Started]:
+        """Puts all of the runs in line, or none. Raises UserError as `sweeps.start_sweep` and `check_settings`."""
+        with self._starting:
+            for run in runs:
+                self._check(visitor, project, run.settings)
+            started = sweeps.start_sweep(self.host, self.registry, project, runs, visitor.name)
+        return [self._watches.remember(each) for each in started]
+
     def delete_run(self, visitor: Visitor, project: Project, run_id: str) -> str:
         """Moves a run to the trash. Raises access.not_owner, and as `deleting.delete_run`."""
         job = read_job(run_folder(project, run_id))
@@ -316,7 +328,8 @@ class Studio:
         """Writes captions, ends both lines, saves and stops the running jobs; True when all of it has ended."""
         written = self.editor.close(timeout)
         prepared = self.workshop.close(timeout)
-        return self.registry.close(timeout, save=True) and prepared and written
+        drawn = self.previews.close(timeout)  # before a training is told to stop: it may wait for the model
+        return self.registry.close(timeout, save=True) and prepared and drawn and written
 
     def _check_passing(self, visitor: Visitor, job: Job, place: int) -> None:
         """Where logins exist nobody is put behind a job of somebody else's that came later."""

@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
     "train": 5, "preview": 5, "prepare": 5, "tags": 5,
     "jobs": 6, "job_files": 6,
     "runs": 7,
-    "workshop": 8, "editor": 8,
+    "workshop": 8, "editor": 8, "previews": 8,
     "studio": 9,
     "api": 10, "ui": 10, "demo_run": 10,
     "cli": 11, "serve": 11, "extension": 11, "flags": 11, "progress": 11, "__main__": 11,

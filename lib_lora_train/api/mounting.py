@@ -15,9 +15,11 @@ from lib_lora_train.api import (
     jobs,
     models,
     pages,
+    picks,
     pictures,
     prepare,
     presets,
+    previews,
     projects,
     runs,
     sources,
@@ -52,6 +54,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *runs.ROUTES,
     *jobs.ROUTES,
     *presets.ROUTES,
+    *picks.ROUTES,
+    *previews.ROUTES,
 )
 
 

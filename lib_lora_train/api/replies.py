@@ -46,6 +46,11 @@ STATUS: dict[str, int] = {
     "job.queue_full": 409,
     "job.unknown": 404,
     "models.unknown": 404,
+    "picking.appeared": 409,
+    "picking.in_way": 409,
+    "picking.later": 409,
+    "picking.no_pick": 404,
+    "picking.taken": 409,
     "prepare.busy": 409,
     "prepare.no_downloads": 403,
     "prepare.no_finding": 404,
@@ -55,6 +60,12 @@ STATUS: dict[str, int] = {
     "prepare.unknown_source": 404,
     "preset.taken": 409,
     "preset.unknown": 404,
+    "preview.no_cell": 404,
+    "previews.busy": 409,
+    "previews.model_busy": 409,
+    "previews.no_": 404,
+    "previews.no_making": 403,
+    "previews.not_in_trash": 404,
     "project.no_run": 404,
     "project.taken": 409,
     "project.unknown": 404,
@@ -94,12 +105,14 @@ def reply(value: object, status: int = 200) -> Response:
 
 def error_reply(error: UserError, language: str, asks_for_login: bool = False) -> Response:
     """The error's four fields; of a caption that somebody else has changed, their text as well, and of a filter that
-    is not understood, the place where it is wrong."""
+    is not understood, the place where it is wrong, and of a name that is taken, one that is free."""
     content: dict[str, object] = {"error": error.as_dict(language)}
     if error.code == "collection.caption_changed":
         content["theirs"] = {"text": error.values["theirs"], "version": error.values["version"]}
     if error.code.startswith("filter.") and {"position", "length"} <= error.values.keys():
         content["mark"] = {"position": error.values["position"], "length": error.values["length"]}
+    if error.code == "picking.taken":
+        content["free"] = error.values["free"]
     response = reply(content, status_of(error.code))
     if response.status_code == 401 and asks_for_login:
         response.headers["www-authenticate"] = 'Basic realm="LoRA Train", charset="UTF-8"'

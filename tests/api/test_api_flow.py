@@ -334,7 +334,7 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
     try:
         run = server.start(project, LONG, headers=anna)
         [picture, *_] = server.data("GET", f"/projects/{project}/pictures", headers=anna)["pictures"]
-        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x", "source_id": "x"}  # fmt: skip
+        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x", "source_id": "x", "grid_id": "g01", "key": "0" * 32, "tool": "scrub"}  # fmt: skip
         bodies = {
             "caption": {"text": "x", "version": picture["version"]},
             "move": {"pictures": [picture["id"]], "concept": picture["concept"]},
@@ -359,6 +359,12 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
             "tags/trigger": {"word": "x"},
             "tags/form": {"form": "sentences"},
             "tags/import/apply": {"token": "x", "digest": "x"},
+            "grids/sweep": {"values": {}},
+            "redraw": {"cells": []},
+            "stars": {"cell": "x", "stars": 1},
+            "scores": {"on": []},
+            "pick": {"cell": "x", "name": "x"},
+            "{tool}": {"files": ["x"], "name": "x"},
         }
         tried = 0
         for route in server.app.openapi()["paths"].items():
@@ -375,7 +381,7 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
                 answer = server.call(method.upper(), path.format(**known), headers, **options)
                 assert (answer.status_code, error_code(answer)) == (404, "project.unknown"), (method, path)
                 tried += 1
-        assert tried == 75
+        assert tried == 96
         assert server.data("GET", "/projects", headers=ben) == {"projects": [], "problems": [], "trash": []}
         assert server.data("GET", "/jobs", headers=ben) == {"jobs": []}
         assert server.call("GET", f"/jobs/{run['job']}", ben).status_code == 404

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lib_lora_train.access import Exposure
 from lib_lora_train.api import PREFIX
 from tests.helpers.pictures import encoded, gradient
-from tests.helpers.rest import SMALL, Server
+from tests.helpers.rest import SMALL, SMALL_GRID, Server
 
 CASES = 200
 MOSTLY = 0.85
@@ -53,6 +53,7 @@ GROUPS = (
     "models",
     "tags",
     "batches",
+    "grids",
 )
 
 Operation = tuple[str, str, dict[str, Any]]
@@ -60,10 +61,11 @@ Operation = tuple[str, str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Server]:
-    """One with a project and a run that is done; no other run begins."""
+    """One with a project, a run and a grid that are done; no other begins."""
     server = Server(tmp_path_factory.mktemp("fuzz"), Exposure(), tiny_checkpoint.parent, assets=Path(__file__).parents[2])  # fmt: skip
     project = server.filled(2)
     server.wait(server.start(project)["job"], "done")
+    server.draw(project, SMALL_GRID)
     server.studio.close()
     yield server
 
@@ -77,6 +79,8 @@ def known(server: Server) -> dict[str, Any]:
     source = server.data("GET", f"{home}/prepare/sources")["sources"][0]
     [run] = server.data("GET", f"{home}/runs")["runs"]
     server.data("PUT", "/presets/mine", json={"settings": SMALL})
+    [grid] = server.data("GET", f"{home}/grids")["grids"]
+    cell = server.data("GET", f"{home}/grids/{grid['id']}")["cells"][-1]["key"]
     return {
         "project_id": project["id"], "picture_id": picture["id"], "concept_id": picture["concept"],
         "concept": picture["concept"], "run_id": run["id"], "job_id": run["job"], "version": picture["version"],
@@ -85,6 +89,9 @@ def known(server: Server) -> dict[str, Any]:
         "steps": ["check"], "fix": "trim", "finding": "borders", "picture": picture["id"], "filter": "tag:girl", "tag": "girl",
         "how": "exclude", "order": "changed", "number": 1, "to": 0, "edit": {"kind": "add", "tags": ["hat"]}, "as": "lines",
         "choices": {"girl": "bind"}, "word": "zuna", "text": "hat", "token": "0" * 32, "digest": "",
+        "grid_id": grid["id"], "grid": grid["id"], "key": cell, "cell": cell, "cells": [cell], "stars": 3, "on": ["collapse"],
+        "runs": [run["id"]], "files": [run["lora"]], "bases": ["tiny"], "others": "keep", "weight": 0.5, "weights": [1.0],
+        "tool": "resize", "rank": 1, "keep": 0.9, "precision": "fp16", "values": {"network_dim": [2, 4]}, "pick": "",
     }  # fmt: skip
 
 
@@ -119,6 +126,8 @@ def group_of(path: str) -> str:
         return "sources" if parts[3:4] in (["sources"], ["crops"]) else "prepare"
     if kind == "tags":
         return "tags" if parts[3:4] in ([], ["find"], ["filter"], ["pictures"], ["caption"], ["log"]) else "batches"
+    if kind == "grids":
+        return "grids"
     if kind == "runs":
         return "run" if len(parts) > 4 else "runs"
     return {"concepts": "concepts", "pictures": "pictures", "trash": "trash"}.get(kind, "files")
@@ -135,12 +144,14 @@ def body_fields(server: Server, told: dict[str, Any]) -> dict[str, str]:
 def test_every_operation_is_in_a_group(server: Server) -> None:
     paths = [path for path in server.app.openapi()["paths"] if path.startswith(PREFIX)]
     assert {group_of(path.removeprefix(PREFIX)) for path in paths} == set(GROUPS)
-    assert sum(len(operations(server, group)) for group in GROUPS) == 103
+    assert sum(len(operations(server, group)) for group in GROUPS) == 124
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_nothing_breaks(server: Server, known: dict[str, str], group: str) -> None:
     choices, here = operations(server, group), known
+    if group == "grids":
+        here = {**known, "as": "csv", "settings": SMALL_GRID["settings"]}
 
     @settings(max_examples=CASES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.data())

@@ -38,6 +38,17 @@ SMALL = {
     },
 }
 LONG = {**SMALL, "run": {**SMALL["run"], "max_train_steps": 100_000, "sample_every_n_steps": 0, "sample_prompts": ""}}
+# A grid that is drawn in a second or two.
+SMALL_GRID = {
+    "settings": {
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "weights": "0, 0.5, 1",
+        "seeds": "1, 2",
+        "prompts": "zuna, girl",
+    },
+}
 
 
 class Server:
@@ -104,6 +115,23 @@ class Server:
     def start(self, project: str, settings: Mapping[str, Any] = SMALL, **options: Any) -> Any:
         """Starts a run: {"run", "job", "state", "place"}."""
         return self.data("POST", f"/projects/{project}/runs", 201, json={"settings": settings}, **options)
+
+    def draw(self, project: str, body: Mapping[str, Any] = SMALL_GRID, wanted: str = "done") -> str:
+        """The id of a grid, once its job has ended as `wanted`."""
+        grid = self.data("POST", f"/projects/{project}/grids", 201, json=body)["grid"]
+        self.drawn(project, grid, wanted)
+        return grid
+
+    def drawn(self, project: str, grid: str, wanted: str = "done") -> Any:
+        """A grid whose job has ended, which has to be as `wanted`."""
+        registry = self.studio.previews.line.registry
+        folder = self.root / "projects" / project / "grids" / grid / "job"
+        for job in (registry.running(), *registry.waiting()):
+            if job is not None and job.folder == folder:
+                assert job.finished.wait(120), job.record
+        shown = self.data("GET", f"/projects/{project}/grids/{grid}")
+        assert shown["state"] == wanted, (shown["state"], shown["last"])
+        return shown
 
     def wait(self, job: str, wanted: str) -> None:
         """Until the job has ended, which has to be as `wanted`."""

@@ -1,0 +1,83 @@
+"""Using a cell of a grid, undoing that, LoRA files from LoRA files, and sweeps."""
+
+from __future__ import annotations
+
+from fastapi import Depends, Response
+
+from lib_lora_train.api.gate import Call
+from lib_lora_train.api.policies import Policy, policy
+from lib_lora_train.api.preview_bodies import GridPick, GridUnpick, LoraTool, SweepQuestion
+from lib_lora_train.api.replies import reply
+from lib_lora_train.api.route import current_call
+from lib_lora_train.previews.picks import pick_cell, shown_pick
+from lib_lora_train.previews.pictures import find_cell
+from lib_lora_train.previews.tools import shown_tools, use_tool
+from lib_lora_train.runs.drafts import read_draft
+from lib_lora_train.runs.history import changed_settings
+from lib_lora_train.runs.picking import unpick
+from lib_lora_train.runs.sweeps import plan_sweep
+from lib_lora_train.settings.reading import from_document
+from lib_lora_train.words import word
+
+CALL = Depends(current_call)
+
+
+@policy(Policy.WRITE)
+def pick(project_id: str, grid_id: str, body: GridPick, call: Call = CALL) -> Response:
+    """Publishes a cell's file under a name with card and thumbnail, checked before; a name in use is refused."""
+    studio = call.studio
+    project = studio.project(call.visitor, project_id)
+    view = studio.previews.view(project, grid_id)
+    cell = find_cell(view, body.cell)
+    studio.previews.check_model_free()
+    values = {name: value for name, value in vars(body).items() if name != "cell" and value is not None}
+    return reply(pick_cell(studio.host, project, view, cell, values, call.language))
+
+
+@policy(Policy.WRITE)
+def undo_pick(project_id: str, body: GridUnpick, call: Call = CALL) -> Response:
+    """Takes a published file away again, and brings back what was moved for it; the newest when none is named."""
+    project = call.studio.project(call.visitor, project_id)
+    return reply(shown_pick(unpick(call.studio.host, project, body.pick)))
+
+
+@policy(Policy.READ)
+def list_tools(project_id: str, call: Call = CALL) -> Response:
+    """What can be made of LoRA files, and the files there are."""
+    call.studio.project(call.visitor, project_id)
+    return reply(shown_tools(call.studio.loras(call.visitor)))
+
+
+@policy(Policy.WRITE)
+def run_tool(project_id: str, tool: str, body: LoraTool, call: Call = CALL) -> Response:
+    """A new LoRA file: `resize`d to a rank, `merge`d from several, `scrub`bed of what tells of pictures, `convert`ed."""
+    project = call.studio.project(call.visitor, project_id)
+    files = call.studio.previews.check_files(call.visitor, body.files)
+    return reply(
+        use_tool(call.studio.host, project, tool, files, body.name, body.weights, body.rank, body.keep, body.precision)
+    )
+
+
+@policy(Policy.WRITE)
+def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
+    """A run for every combination of some settings' values; with `start` they are put in line, all or none."""
+    project = call.studio.project(call.visitor, project_id)
+    settings = read_draft(project) if body.settings is None else from_document(body.settings, "settings").settings
+    planned = plan_sweep(settings, body.values)
+    started = call.studio.sweep(call.visitor, project, planned) if body.start else []
+    runs = []
+    for place, each in enumerate(planned):
+        changed = [{**vars(item), "label": word(item.label, call.language)} for item in changed_settings(each.settings)]
+        run = {"label": each.label, "settings": changed, "run": "", "job": ""}
+        runs.append(run | ({"run": started[place].run_id, "job": started[place].job.id} if started else {}))
+    return reply({"runs": runs, "started": bool(started)})
+
+
+_GRIDS = "/projects/{project_id}/grids"
+ROUTES = (
+    ("POST", f"{_GRIDS}/unpick", undo_pick),
+    ("GET", f"{_GRIDS}/tools", list_tools),
+    ("POST", f"{_GRIDS}/tools/{{tool}}", run_tool),
+    ("POST", f"{_GRIDS}/sweep", sweep),
+    ("POST", f"{_GRIDS}/{{grid_id}}/pick", pick),
+)

@@ -1,0 +1,367 @@
+"""What can be asked of a project's grids, and what it answers. Who may ask is the studio's to say."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_lora_train.access import Exposure, Visitor, check_owner
+from lib_lora_train.collection.limits import Limits, Room
+from lib_lora_train.errors import UserError
+from lib_lora_train.files import discard
+from lib_lora_train.host.samplers import sampler_names
+from lib_lora_train.job_files import FolderLock
+from lib_lora_train.messages import message
+from lib_lora_train.preview.recommending import MOST_STARS
+from lib_lora_train.preview.scores import NAMES, TrainingSet
+from lib_lora_train.previews import store
+from lib_lora_train.previews.asking import Asking, Wanted, grid_settings
+from lib_lora_train.previews.judging import Judges
+from lib_lora_train.previews.looking import Looking
+from lib_lora_train.previews.picks import shown_picks
+from lib_lora_train.previews.pictures import find_cell
+from lib_lora_train.previews.showing import (
+    View,
+    shown_columns,
+    shown_grid,
+    shown_line,
+    shown_prompts,
+)
+from lib_lora_train.previews.store import JOB, Cost, Kept, cell_store, grid_folder
+from lib_lora_train.previews.working import Meter, draw, score
+from lib_lora_train.project import Project
+from lib_lora_train.runs.line import Line
+from lib_lora_train.settings.fields import shown_setting
+from lib_lora_train.signals import Commands, EventSink, Log
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Host
+
+MOST_CELLS = 600  # of a grid, where strangers can reach the server
+MOST_PIXELS = 1024 * 1024  # of its pictures
+_BYTES = 2.0  # of a picture's pixel, as PNG: more than most take
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a grid is asked for by, as it comes from outside."""
+
+    runs: Sequence[str] = ()
+    files: Sequence[str] = ()
+    bases: Sequence[str] = ()
+    settings: object = None
+
+
+class Previews:
+    """All methods may be called from any thread. `loras` tells the names of the LoRA files that a visitor may use,
+    `training` whether a run is being trained now."""
+
+    def __init__(
+        self,
+        host: Host,
+        exposure: Exposure,
+        limits: Limits,
+        loras: Callable[[Visitor], Collection[str]],
+        training: Callable[[], bool],
+    ) -> None:
+        self.host = host
+        self.exposure = exposure
+        self.line = Line(exposure)
+        self.judges = Judges(host)
+        self.asking = Asking(host, self.judges, loras)
+        self._limits = limits
+        self._training = training
+        self._starting = threading.Lock()
+        self._writing = threading.Lock()  # of grid.json and scores.json
+        self._looking = Looking(host)
+        self._rate: float | None = None  # seconds of a pixel and step, of what was drawn last
+
+    # ------------------------------------------------------------------ what there is
+
+    def overview(self, project: Project, visitor: Visitor) -> dict[str, Any]:
+        """`GET /grids`."""
+        present, grids = self._looking.present(project), []
+        for grid_id in store.list_ids(project):
+            try:
+                view = self.view(project, grid_id)
+            except UserError:  # damaged, or deleted this very moment
+                continue
+            job, last = self._states(project, grid_id, visitor)
+            grids.append(shown_line(view, present, job, last, visitor.language))
+        return {
+            "grids": grids,
+            "schema": [shown_setting(item) for item in grid_settings()],
+            "samplers": sampler_names(self.host),
+            "trash": [vars(each) for each in store.list_trash(project)],
+            "picks": shown_picks(project),
+            "tools": {"tagger": self.judges.tagger_name(), "embedding": self.judges.has_embedder()},
+        }
+
+    def shown(self, project: Project, grid_id: str, visitor: Visitor, with_cells: bool = True) -> dict[str, Any]:
+        """`GET /grids/{grid}`. Raises UserError: previews.no_grid, previews.damaged."""
+        view = self.view(project, grid_id)
+        job, last = self._states(project, grid_id, visitor)
+        return shown_grid(view, self._looking.present(project), job, last, visitor.language, with_cells)
+
+    def view(self, project: Project, grid_id: str) -> View:
+        """Raises UserError: previews.no_grid, previews.damaged."""
+        return self._looking.view(project, grid_id)
+
+    # ------------------------------------------------------------------ making
+
+    def plan(self, project: Project, visitor: Visitor, question: Question) -> dict[str, Any]:
+        """What a grid would be, and take. Raises UserError as `Asking.wanted`."""
+        wanted = self._wanted(project, visitor, question)
+        grid, present = wanted.grid, self._looking.present(project)
+        keys = {cell.key for cell in grid.cells()}
+        new = len(keys - present)
+        same = self._same(project, wanted)
+        return {
+            "size": len(keys),
+            "new": new,
+            "kept": len(keys) - new,
+            "seconds": self._seconds(project, wanted, new),
+            "columns": shown_columns(grid, wanted.sources),
+            "weights": list(grid.weights),
+            "seeds": list(grid.seeds),
+            "bases": [base.name for base in grid.bases],
+            "prompts": shown_prompts(grid, visitor.language),
+            "settings": dict(wanted.asked.settings),
+            "grid": same.id if same is not None else "",
+            "notes": [message(note.code, visitor.language, **note.values) for note in wanted.notes],
+        }
+
+    def start(self, project: Project, visitor: Visitor, question: Question, grid_id: str = "") -> str:
+        """Puts a grid in line; what is drawn already stays. One that was asked for in the same way goes on, and
+        `grid_id` becomes what is asked for now.
+
+        Raises UserError: previews.busy, previews.limit, collection.no_room, job.queue_full, and as `Asking.wanted`.
+        """
+        with self._starting:
+            wanted = self._wanted(project, visitor, question)
+            old = self._kept(project, grid_id) if grid_id else self._same(project, wanted)
+            self._check_room(project, wanted)
+            if old is None:
+                folder = store.new_folder(project)
+                kept = Kept(
+                    folder.name, wanted.title, time.time(), visitor.name, wanted.asked, wanted.grid, wanted.sources
+                )
+            else:
+                folder = grid_folder(project, old.id)
+                if self.line.in_folder(folder / JOB) is not None and old.grid == wanted.grid:
+                    return old.id
+                self._check_idle(project, old.id)
+                kept = replace(old, title=wanted.title, asked=wanted.asked, grid=wanted.grid, sources=wanted.sources)
+            try:
+                with self._writing:
+                    store.write_grid(project, kept)
+                self._put(project, visitor, kept)
+            except UserError:
+                if old is None:
+                    discard(folder)
+                raise
+        return kept.id
+
+    def go_on(self, project: Project, visitor: Visitor, grid_id: str) -> None:
+        """Draws what is missing, and scores what is new. Raises UserError: previews.busy, job.queue_full."""
+        with self._starting:
+            self._check_idle(project, grid_id)
+            self._put(project, visitor, self._kept(project, grid_id))
+
+    def stop(self, project: Project, visitor: Visitor, grid_id: str) -> None:
+        """Ends it after the batch in progress. Raises UserError: previews.no_grid, access.not_owner."""
+        self.line.end(self.line.in_folder(grid_folder(project, grid_id) / JOB), visitor)
+
+    def redraw(self, project: Project, visitor: Visitor, grid_id: str, keys: Sequence[str]) -> None:
+        """Raises UserError: preview.no_cell, previews.busy, job.queue_full."""
+        view = self.view(project, grid_id)
+        for key in keys:
+            find_cell(view, key)
+        with self._starting:
+            self._check_idle(project, grid_id)
+            cell_store(project).drop(keys)
+            with self._writing:
+                scores = store.read_scores(project, grid_id)
+                scores.seen = {key: seen for key, seen in scores.seen.items() if key not in set(keys)}
+                store.write_scores(project, grid_id, scores)
+            self._put(project, visitor, view.kept)
+
+    def queue_after_training(self, project: Project, run_id: str, owner: str = "", stopped: bool = False) -> Log:
+        """The grid of a run that has ended, with the usual settings; what became of it is said, and never an error."""
+        if stopped:
+            return Log("previews.skipped_stopped")
+        try:
+            self.start(project, Visitor(owner), Question(runs=(run_id,)))
+        except UserError as error:
+            return Log("previews.skipped", {"reason": error.sentence()}, "warning")
+        return Log("previews.queued")
+
+    # ------------------------------------------------------------------ judging
+
+    def give_stars(self, project: Project, grid_id: str, key: str, stars: int) -> None:
+        """0 takes them away. Raises UserError: preview.no_cell, previews.stars, file.write."""
+        if not 0 <= stars <= MOST_STARS:
+            raise UserError("previews.stars", "stars", most=MOST_STARS)
+        find_cell(self.view(project, grid_id), key)
+        with self._writing:
+            kept = self._kept(project, grid_id)
+            given = {**kept.stars, key: stars}
+            store.write_grid(project, replace(kept, stars={each: count for each, count in given.items() if count}))
+
+    def switch(self, project: Project, grid_id: str, names: Sequence[str]) -> None:
+        """Which scores count. Raises UserError: previews.score, previews.no_grid, file.write."""
+        for name in names:
+            if name not in NAMES:
+                raise UserError("previews.score", "on", value=name[:40], choices=", ".join(NAMES))
+        grid_folder(project, grid_id)
+        with self._writing:
+            scores = store.read_scores(project, grid_id)
+            scores.on = frozenset(names)
+            store.write_scores(project, grid_id, scores)
+
+    # ------------------------------------------------------------------ the rest
+
+    def delete(self, project: Project, visitor: Visitor, grid_id: str) -> str:
+        """Moves a grid to the trash. Raises UserError: previews.busy, previews.no_grid, access.not_owner."""
+        with self._starting:
+            self._check_idle(project, grid_id)
+            check_owner(self.exposure, visitor, self._owner(project, grid_id), grid_id)
+            return store.delete_grid(self.host, project, grid_id)
+
+    def restore(self, project: Project, trash_id: str) -> str:
+        """Raises UserError: previews.not_in_trash, file.write."""
+        return store.restore_grid(project, trash_id)
+
+    def check_model_free(self) -> None:
+        """Raises UserError("previews.model_busy") while a training or a grid has the model: one would wait for hours."""
+        if self._training() or self.line.registry.running() is not None:
+            raise UserError("previews.model_busy")
+
+    def check_files(self, visitor: Visitor, names: Sequence[str]) -> list[str]:
+        """Names without their ending. Raises UserError: run.no_lora for one that the visitor may not use,
+        previews.no_making where strangers can reach the server."""
+        if self.exposure.has_quotas:
+            raise UserError("previews.no_making", "files")
+        stems = [name.removesuffix(".safetensors") for name in names]
+        known = self.asking.loras(visitor)
+        for stem in stems:
+            if stem not in known:
+                raise UserError("run.no_lora", "files", name=stem[:120])
+        return stems
+
+    def lives(self, project: Project) -> bool:
+        """Whether a grid of the project is being drawn or waits."""
+        return any(self._is_busy(project.path(store.GRIDS, each)) for each in store.list_ids(project))
+
+    def close(self, timeout: float | None = None) -> bool:
+        return self.line.registry.close(timeout)
+
+    def _wanted(self, project: Project, visitor: Visitor, question: Question) -> Wanted:
+        return self.asking.wanted(
+            visitor, project, question.runs, question.files, question.bases, question.settings
+        )  # fmt: skip
+
+    def _kept(self, project: Project, grid_id: str) -> Kept:
+        return store.read_grid(self.host, project, grid_id)
+
+    def _same(self, project: Project, wanted: Wanted) -> Kept | None:
+        for grid_id in store.list_ids(project):
+            try:
+                kept = self.view(project, grid_id).kept
+            except UserError:
+                continue
+            if kept.asked == wanted.asked:
+                return self._kept(project, grid_id)
+        return None
+
+    def _owner(self, project: Project, grid_id: str) -> str:
+        try:
+            return self._kept(project, grid_id).owner
+        except UserError as error:
+            if error.code == "previews.damaged":  # can be thrown away by whoever sees the project
+                return ""
+            raise
+
+    def _is_busy(self, folder: Path) -> bool:
+        job = folder / JOB
+        return self.line.in_folder(job) is not None or (job.is_dir() and FolderLock.held(job))
+
+    def _check_idle(self, project: Project, grid_id: str) -> None:
+        if self._is_busy(grid_folder(project, grid_id)):
+            raise UserError("previews.busy", grid_id)
+
+    def _check_room(self, project: Project, wanted: Wanted) -> None:
+        drawing = wanted.grid.drawing
+        pixels = drawing.width * drawing.height
+        if self.exposure.has_quotas and (wanted.grid.size > MOST_CELLS or pixels > MOST_PIXELS):
+            raise UserError("previews.limit", "grid", cells=MOST_CELLS, side=1024)
+        new = {cell.key for cell in wanted.grid.cells()} - self._looking.present(project)
+        Room(project, self._limits, 0).check("grid", round(len(new) * pixels * _BYTES))
+
+    def _seconds(self, project: Project, wanted: Wanted, new: int) -> float | None:
+        """By what was drawn last, in this project or another; None before anything was."""
+        rate = self._rate
+        for grid_id in store.list_ids(project) if rate is None else []:
+            try:
+                kept = self.view(project, grid_id).kept
+            except UserError:
+                continue
+            if kept.grid.host == self.host.name and kept.cost.drawn:
+                rate = _rate_of(kept, kept.cost)
+                break
+        drawing = wanted.grid.drawing
+        return None if rate is None else rate * new * drawing.width * drawing.height * drawing.steps
+
+    def _states(
+        self, project: Project, grid_id: str, visitor: Visitor
+    ) -> tuple[Mapping[str, object] | None, Mapping[str, object] | None]:
+        """The job that lives, and how the one before ended."""
+        folder = project.path(store.GRIDS, grid_id, JOB)
+        job = self.line.living(self.line.in_folder(folder), visitor)
+        return job, None if job is not None else self.line.ended(folder, visitor.language)
+
+    def _put(self, project: Project, visitor: Visitor, kept: Kept) -> None:
+        grid_id = kept.id
+
+        def work(events: EventSink, commands: Commands) -> None:
+            def tell(event: Any) -> None:
+                events(event)
+                self.host.tell(event)
+
+            self._work(project, grid_id, tell, commands)
+
+        self.line.put(f"{project.title} {grid_id}", project.path(store.GRIDS, grid_id, JOB), visitor, work)
+
+    def _work(self, project: Project, grid_id: str, events: EventSink, commands: Commands) -> None:
+        kept = self._kept(project, grid_id)  # files may have moved while it was in line
+        meter = Meter()
+        try:
+            draw(self.host, project, kept, events, commands, meter)
+        finally:
+            self._count(project, grid_id, meter.cost())
+        known, runs = store.read_scores(project, grid_id), kept.asked.runs
+
+        def training() -> TrainingSet:
+            return self.asking.training(project, runs, events, commands)
+
+        scores = score(project, kept, known, self.judges, training, events, commands)
+        with self._writing:
+            scores.on = store.read_scores(project, grid_id).on  # may have been switched meanwhile
+            store.write_scores(project, grid_id, scores)
+
+    def _count(self, project: Project, grid_id: str, cost: Cost) -> None:
+        if not cost.drawn:
+            return
+        with self._writing:
+            kept = self._kept(project, grid_id)  # stars may have been given meanwhile
+            store.write_grid(project, store.with_cost(kept, cost))
+        self._rate = _rate_of(kept, cost)
+
+
+def _rate_of(kept: Kept, cost: Cost) -> float:
+    drawing = kept.grid.drawing
+    return cost.seconds / (cost.drawn * drawing.width * drawing.height * drawing.steps)

@@ -1,0 +1,78 @@
+"""What a grid's job does: draws what is missing, lets go of the model, and scores what is new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lib_lora_train.preview.grids import Cell
+from lib_lora_train.preview.making import make_grid
+from lib_lora_train.preview.scores import Scores, TrainingSet, score_cells
+from lib_lora_train.previews.judging import Judges
+from lib_lora_train.previews.store import Cost, Kept, cell_store
+from lib_lora_train.project import Project
+from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, Stopped
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Host
+
+_BATCH = "host.stage_drawing"  # what a host says of each batch, which would hide how far the grid is
+
+
+class Meter:
+    """What drawing takes, also where it is stopped on the way."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._last = 0.0
+        self._drawn = self._switches = 0
+        self._on: tuple[int, int, float] | None = None
+
+    def begin(self) -> None:
+        """Waiting for the model is no work."""
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, cell: Cell) -> None:
+        """After each cell."""
+        self._last = time.monotonic()
+        self._drawn += 1
+        if (cell.base, cell.column, cell.weight) != self._on:
+            self._on = (cell.base, cell.column, cell.weight)
+            self._switches += cell.column >= 0
+
+    def cost(self) -> Cost:
+        return Cost(self._last - (self._began or self._last), self._drawn, self._switches)
+
+
+def draw(host: Host, project: Project, kept: Kept, events: EventSink, commands: Commands, meter: Meter) -> None:
+    """Draws the missing cells. Raises Stopped, and UserError as `make_grid`."""
+    drawing = kept.grid.drawing
+
+    def tell(event: Event) -> None:
+        if not (isinstance(event, Stage) and event.code == _BATCH):
+            events(event)
+
+    at_once = host.pictures_at_once(drawing.width, drawing.height)
+    with host.session(commands, tell) as session:
+        meter.begin()
+        made = make_grid(session, kept.grid, cell_store(project), tell, commands, at_once, meter)
+    if made.cancelled:
+        events(Log("previews.cancelled", {"count": made.cancelled}, "warning"))
+
+
+def score(
+    project: Project,
+    kept: Kept,
+    known: Scores,
+    judges: Judges,
+    training: Callable[[], TrainingSet],
+    events: EventSink,
+    commands: Commands,
+) -> Scores:
+    """Looks at what is new. Raises Stopped before it has begun, and UserError when a tool fails."""
+    if commands.stopping:
+        raise Stopped
+    store = cell_store(project)
+    with judges.tools(project.kind, events) as tools:
+        return score_cells(kept.grid, store, training(), tools, known.on, known, events=events, commands=commands)
