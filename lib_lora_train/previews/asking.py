@@ -129,8 +129,9 @@ class Asking:
         for side in ("width", "height"):
             if getattr(settings, side) % 8:
                 raise UserError("grid.side", side, value=getattr(settings, side))
-        samplers = sampler_names(self.host)
-        if settings.sampler not in samplers:
+        samplers, asked = sampler_names(self.host), settings.sampler.lower()
+        # The WebUI takes a schedule behind the name as well ("DPM++ 2M Karras"); it is the host's to refuse that.
+        if not any(asked == name.lower() or asked.startswith(f"{name.lower()} ") for name in samplers):
             raise UserError("host.sampler", "sampler", value=settings.sampler[:60], known=", ".join(samplers))
         return settings
 

@@ -36,7 +36,8 @@ class Looking:
         with self._guard:
             known = self._views.get(key)
         if known is None or known[0] != stamp:
-            view = View(store.read_grid(self._host, project, grid_id), store.read_scores(project, grid_id))
+            kept = store.read_grid(self._host, project, grid_id)  # first: where axes change, scores are emptied before
+            view = View(kept, store.read_scores(project, grid_id))
             known = (stamp, view)
             with self._guard:
                 self._views[key] = known

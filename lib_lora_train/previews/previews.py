@@ -30,6 +30,7 @@ from lib_lora_train.previews.showing import (
     shown_grid,
     shown_line,
     shown_prompts,
+    without_places,
 )
 from lib_lora_train.previews.store import JOB, Cost, Kept, cell_store, grid_folder
 from lib_lora_train.previews.working import Meter, draw, score
@@ -158,11 +159,15 @@ class Previews:
                 kept = replace(old, title=wanted.title, asked=wanted.asked, grid=wanted.grid, sources=wanted.sources)
             try:
                 with self._writing:
+                    if old is not None and old.grid != kept.grid:
+                        store.write_scores(project, old.id, without_places(store.read_scores(project, old.id)))
                     store.write_grid(project, kept)
                 self._put(project, visitor, kept)
             except UserError:
                 if old is None:
                     discard(folder)
+                else:
+                    store.write_grid(project, old)  # "continue" scores it again
                 raise
         return kept.id
 

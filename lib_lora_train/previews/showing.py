@@ -37,6 +37,11 @@ class View:
         return sum(key in present for key in self.cells)
 
 
+def without_places(scores: Scores) -> Scores:
+    """For a grid with other axes: what was seen in pictures stays, what was said of places does not."""
+    return replace(scores, cells={}, places={}, signs={}, obeyed={}, whole=False)
+
+
 def state_of(view: View, made: int, job: Mapping[str, object] | None, last: Mapping[str, object] | None) -> str:
     """queued, running, done, stopped, failed or interrupted; "new" for one that was never begun."""
     if job is not None:

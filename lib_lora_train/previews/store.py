@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 GRIDS, CELLS, RECORD, SCORES, JOB, TRASH = "grids", "cells", "grid.json", "scores.json", "job", ".trash"
 VERSION = 1
 MOST_TRASH = 10  # grids; the oldest go for good, and with them pictures that no other grid has
-_ID = re.compile(r"g\d{2,6}")
-_TRASH_ID = re.compile(r"(g\d{2,6})-[0-9a-f]{8}")
+_ID = re.compile(r"g[0-9]{2,6}")
+_TRASH_ID = re.compile(r"(g[0-9]{2,6})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)

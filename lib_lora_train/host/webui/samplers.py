@@ -6,5 +6,5 @@ from modules import sd_samplers
 
 
 def webui_samplers() -> list[str]:
-    """Those that its pages offer, by name."""
-    return [sampler.name for sampler in sd_samplers.visible_samplers()]
+    """By name, also those that its settings hide: they can be asked for all the same."""
+    return [sampler.name for sampler in sd_samplers.all_samplers]
