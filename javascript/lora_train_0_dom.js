@@ -208,7 +208,11 @@
         });
         // The page behind has keys of its own (the WebUI's Ctrl+Enter and arrows); they are not meant here.
         dialog.addEventListener("keydown", (event) => event.stopPropagation());
+        // Nor where the keyboard is nowhere, as after a press on a button that is disabled then.
+        const nowhere = (event) => { if (event.target === document.body) event.stopPropagation(); };
+        window.addEventListener("keydown", nowhere, true);
         dialog.addEventListener("close", () => {
+            window.removeEventListener("keydown", nowhere, true);
             dialog.remove();
             if (closed) closed();
             if (before && before.isConnected) before.focus({preventScroll: true});

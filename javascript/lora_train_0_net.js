@@ -62,6 +62,9 @@
             this.token = "";
             /** @type {?Promise<void>} the one renewal under way */
             this.renewal = null;
+            this.leaving = false; // at that moment the page is not hidden yet
+            window.addEventListener("pagehide", () => { this.leaving = true; }, true);
+            window.addEventListener("pageshow", () => { this.leaving = false; });
         }
 
         get(parts, query, signal) {
@@ -98,7 +101,7 @@
             try {
                 response = await fetch(address, {
                     method, headers, signal, body: raw ? body : JSON.stringify(body),
-                    credentials: "same-origin", cache: "no-store", keepalive: isLast(body),
+                    credentials: "same-origin", cache: "no-store", keepalive: isLast(body, this.leaving),
                 });
             } catch (error) {
                 if (error.name === "AbortError" && signal && signal.reason !== "late") throw error;
@@ -145,8 +148,8 @@
     }
 
     /** Whether this may be the last that a page says which is being closed: it arrives then, too. */
-    function isLast(body) {
-        return document.hidden && typeof body === "object" && !(body instanceof Blob)
+    function isLast(body, leaving) {
+        return (leaving || document.hidden) && typeof body === "object" && !(body instanceof Blob)
             && JSON.stringify(body).length < MOST_AT_LAST;
     }
 

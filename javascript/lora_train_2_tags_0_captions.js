@@ -32,7 +32,8 @@
             this.asked = new Map();
             /**
              * Changes that are still to be saved, with the picture as it was saved last.
-             * @type {Map<string, {left: number, refused: boolean, picture: TagPicture, path: string[]}>}
+             * @type {Map<string, {left: number, refused: boolean, picture: TagPicture, path: string[],
+             *   last: CaptionChange, sent: ?CaptionChange}>}
              */
             this.unsaved = new Map();
             /** @type {?{picture: TagPicture, mine: string, theirs: {text: string, version: string}}} */
@@ -109,8 +110,10 @@
         save(id, change) {
             const picture = this.known.get(id);
             if (!picture || this.conflict && this.conflict.picture.id === id) return Promise.resolve(false);
-            const unsaved = this.unsaved.get(id) || {left: 0, refused: false, picture, path: this.model.path};
+            const unsaved = this.unsaved.get(id)
+                || {left: 0, refused: false, picture, path: this.model.path, sent: null};
             unsaved.left += 1;
+            unsaved.last = change;
             this.unsaved.set(id, unsaved);
             this.known.set(id, changed(picture, change));
             emit("tags-picture", id);
@@ -120,6 +123,7 @@
         /** Also where another project was opened meanwhile: what was typed into the last one is saved, too. */
         async put(unsaved, change) {
             if (unsaved.refused) return false; // this one was made on top of what was refused
+            unsaved.sent = change;
             const {id, version} = unsaved.picture;
             const here = () => this.unsaved.get(id) === unsaved;
             try {
@@ -137,6 +141,21 @@
                 if (here()) this.takeBack(unsaved.picture, change, theirs);
                 if (theirs) return false;
                 throw error;
+            }
+        }
+
+        /** The page is being left: what waits for its turn is sent now, as there will be none. */
+        leave() {
+            for (const [id, unsaved] of this.unsaved) {
+                const {last, sent, refused, picture: {version}, path} = unsaved;
+                if (last === sent || refused) continue;
+                unsaved.refused = true; // its turn is over, should the page be shown again
+                api.put([...path, "caption"], {picture: id, version, ...last}).catch(report).finally(() => {
+                    if (this.unsaved.get(id) !== unsaved) return;
+                    this.unsaved.delete(id);
+                    this.old.add(id);
+                    emit("tags-picture", id);
+                });
             }
         }
 

@@ -47,9 +47,10 @@
 
     /** The completion of one field. */
     class Completion {
-        constructor(model, input, take, {several = false, when = () => true}) {
+        constructor(model, input, take, {several = false, when = () => true, keys = () => {}}) {
             this.model = model;
             this.when = when;
+            this.keys = keys;
             this.input = input;
             this.take = take;
             this.several = several;
@@ -69,7 +70,10 @@
 
         listen() {
             const {input, list} = this;
-            this.enter = (event) => this.entered(event);
+            this.last = (event) => {
+                this.keys(event);
+                this.entered(event);
+            };
             this.follow = (event) => { if (event.target !== list) this.place(); };
             input.addEventListener("focus", () => this.hand());
             input.addEventListener("input", (event) => this.typed(event));
@@ -77,7 +81,7 @@
             input.addEventListener("blur", () => this.close());
             // Before the field's other listeners, which shall not hear a key that the list has used.
             input.addEventListener("keydown", (event) => this.key(event), true);
-            input.addEventListener("keydown", this.enter);
+            input.addEventListener("keydown", this.last);
             list.addEventListener("mousedown", (event) => event.preventDefault()); // the focus stays in the field
             list.addEventListener("click", (event) => {
                 const option = event.target.closest("[role='option']");
@@ -95,8 +99,8 @@
             if (!other) return;
             other(this.input);
             this.other = this.input.classList.contains("autocomplete"); // it is not active everywhere
-            this.input.removeEventListener("keydown", this.enter); // after its listener, not before it
-            this.input.addEventListener("keydown", this.enter);
+            this.input.removeEventListener("keydown", this.last); // after its listener, not before it
+            this.input.addEventListener("keydown", this.last);
         }
 
         /** What is looked for now. */
@@ -214,9 +218,8 @@
         key(event) {
             if (event.isComposing || !this.open) return;
             const {length} = this.suggestions;
-            const moves = {
-                ArrowDown: (this.active + 1) % length, ArrowUp: this.active > 0 ? this.active - 1 : length - 1,
-            };
+            const up = this.active > 0 ? this.active - 1 : length - 1;
+            const moves = {ArrowDown: (this.active + 1) % length, ArrowUp: up};
             if (event.key in moves && !event.altKey && !event.ctrlKey) {
                 this.active = moves[event.key];
                 this.mark();
@@ -285,8 +288,9 @@
          * @param {HTMLInputElement|HTMLTextAreaElement} input
          * @param {?function(string): void} take called with the tag that was chosen, or typed and entered, and the
          *   field is emptied; without it the tag is put into the field
-         * @param {{several?: boolean, when?: function(): boolean}} options `several`: the field holds tags with commas
-         *   between, and the one at the cursor is completed; `when`: whether there is anything to complete now
+         * @param {{several?: boolean, when?: function(): boolean, keys?: function(KeyboardEvent): void}} options
+         *   `several`: the field holds tags with commas between, and the one at the cursor is completed; `when`:
+         *   whether there is anything to complete now; `keys`: hears the keys that no completion has used
          * @returns {Completion} `open` is whether suggestions are shown, `close()` puts them away
          */
         attach(input, take = null, options = {}) {

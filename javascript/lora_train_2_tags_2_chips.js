@@ -44,7 +44,8 @@
             this.input = this.makeInput();
             this.adding = make("div", {class: "lora_train_tag_add"}, this.input);
             this.element = make("div", {class: "lora_train_tag_editing"}, this.pages, this.list, this.adding);
-            this.completion = this.complete.attach(this.input, (words) => this.add(words));
+            const keys = (event) => this.inputKey(event);
+            this.completion = this.complete.attach(this.input, (words) => this.add(words), {keys});
             this.list.addEventListener("keydown", (event) => this.key(event));
             this.list.addEventListener("click", (event) => this.click(event));
             this.list.addEventListener("dblclick", (event) => this.rewriteAt(event));
@@ -57,17 +58,6 @@
                 class: "lora_train_input", type: "text", name: "add-tag", maxlength: 20000,
                 placeholder: text("Add a tag"), "aria-label": text("Add a tag"), translate: "no",
             });
-            input.addEventListener("keydown", (event) => {
-                if (event.isComposing || event.defaultPrevented) return;
-                const empty = input.value === "";
-                if (event.key === "Escape" && !empty) input.value = "";
-                else if (event.key === "Escape") this.calls.leave();
-                else if (empty && (event.key === "ArrowLeft" || event.key === "ArrowUp") && !event.altKey
-                    || empty && event.key === "Backspace") this.focus(this.tags.length - 1);
-                else return;
-                event.preventDefault();
-                event.stopPropagation();
-            });
             input.addEventListener("paste", (event) => {
                 const words = event.clipboardData.getData("text/plain");
                 if (!BETWEEN.test(words.trim())) return;
@@ -76,6 +66,19 @@
                 input.value = "";
             });
             return input;
+        }
+
+        /** A key in the field for a new tag. */
+        inputKey(event) {
+            if (event.isComposing || event.defaultPrevented) return;
+            const empty = this.input.value === "";
+            if (event.key === "Escape" && !empty) this.input.value = "";
+            else if (event.key === "Escape") this.calls.leave();
+            else if (empty && (event.key === "ArrowLeft" || event.key === "ArrowUp") && !event.altKey
+                || empty && event.key === "Backspace") this.focus(this.tags.length - 1);
+            else return;
+            event.preventDefault();
+            event.stopPropagation();
         }
 
         get tags() {
@@ -272,16 +275,16 @@
             };
             chip.draggable = false;
             chip.replaceChildren(input);
-            input.addEventListener("keydown", (event) => {
+            const keys = (event) => {
                 event.stopPropagation();
-                if (event.key !== "Escape") return;
+                if (event.key !== "Escape" || event.defaultPrevented) return;
                 end(null);
                 this.list.focus();
-            });
+            };
             this.complete.attach(input, (words) => {
                 end(words);
                 this.list.focus();
-            });
+            }, {keys});
             input.addEventListener("blur", () => end(input.value));
             input.focus();
             input.select();

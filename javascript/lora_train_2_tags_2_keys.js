@@ -22,6 +22,11 @@
             this.model = model;
             this.parts = parts;
             document.addEventListener("keydown", (event) => this.key(event));
+            // The WebUI draws, skips and interrupts by these, and fails in a tab where there is nothing to draw.
+            parts.element.addEventListener("keydown", (event) => {
+                const {key, ctrlKey, metaKey, altKey} = event;
+                if (key === "Escape" || key === "Enter" && (ctrlKey || metaKey || altKey)) event.stopPropagation();
+            });
         }
 
         /** Whether a key is meant for this editor: it is seen, nothing lies above it, and no other part has the key. */

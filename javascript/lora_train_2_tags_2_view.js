@@ -59,7 +59,10 @@
             on("tags-conflict", (conflict) => this.askWhich(conflict));
             on("tags-leaving", () => attempt(() => this.save()));
             on("visible", () => { if (document.hidden) attempt(() => this.save()); });
-            window.addEventListener("pagehide", () => attempt(() => this.save()));
+            window.addEventListener("pagehide", () => {
+                attempt(() => this.save());
+                model.pictures.leave();
+            });
         }
 
         makeText({leave}) {

@@ -119,6 +119,41 @@ def test_many_quick_edits_arrive_in_order(card: Page, server: Tagging) -> None:
     expect(card.locator(".lora_train_tag_words").last).to_have_text("t23")
 
 
+HOLD_FIRST = """() => {
+    const real = window.fetch;
+    window.kept = [];
+    window.fetch = (address, request) => {
+        if (request.method !== "PUT") return real(address, request);
+        window.kept.push(request.keepalive);
+        if (window.kept.length > 1) return real(address, request);
+        return new Promise((resolve) => { window.release = () => resolve(real(address, request)); });
+    };
+}"""
+
+
+def test_what_waits_is_sent_when_the_page_is_left(card: Page, server: Tagging) -> None:
+    card.evaluate(HOLD_FIRST)
+    field = card.locator('[name="add-tag"]')
+    for number in range(3):
+        field.fill(f"new {number}")
+        field.press("Enter")
+        field.press("PageDown")
+    card.wait_for_function("window.kept.length === 1")
+    assert "new" not in str(server.captions)
+    card.evaluate("() => { dispatchEvent(new Event('pagehide')); }")
+    card.wait_for_function("loraTrain.tags.pictures.unsaved.size === 1")
+    assert [server.captions[f"i{n}"].endswith(f"new {n}") for n in range(3)] == [False, True, True]
+    assert card.evaluate("window.kept") == [False, True, True]  # so that they arrive without the page
+    card.evaluate("() => { dispatchEvent(new Event('pageshow')); window.release(); }")
+    settled(card)  # the browser may show it again
+    assert [server.captions[f"i{n}"].endswith(f"new {n}") for n in range(3)] == [True] * 3
+    assert len(server.bodies("tags/caption")) == 3
+    field.fill("later")
+    field.press("Enter")
+    settled(card)
+    assert server.captions["i3"].endswith("later")
+
+
 def test_selection(card: Page) -> None:
     tile(card, "i1").click()
     tile(card, "i3").click(modifiers=["Control"])

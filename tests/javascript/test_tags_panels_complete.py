@@ -17,11 +17,13 @@ LIST = ".lora_train_suggestions"
 OPEN = """([several, taken]) => {
     window.taken = [];
     window.keys = [];
+    window.left = [];
     const input = loraTrain.make(several ? "textarea" : "input", {id: "field"});
     input.addEventListener("keydown", (event) => keys.push(event.key));
     document.querySelector("#lora_train_place").append(input);
     const take = taken ? (tag) => window.taken.push(tag) : null;
-    window.completion = new loraTrain.TagComplete(model).attach(input, take, {several});
+    const heard = (event) => { if (!event.defaultPrevented) window.left.push(event.key); };
+    window.completion = new loraTrain.TagComplete(model).attach(input, take, {several, keys: heard});
 }"""
 # As the WebUI's extension: it marks the field and writes into it with an event of its own.
 OTHER = """() => {
@@ -30,6 +32,7 @@ OTHER = """() => {
         if (area.classList.contains("autocomplete")) return;
         area.classList.add("autocomplete");
         area.addEventListener("keydown", (event) => {
+            if (event.key === "Escape") event.preventDefault();
             if (event.key !== "Tab") return;
             area.value = area.value.replace(/[^,]*$/, " shirt \\\\(white\\\\), ").trimStart();
             area.dispatchEvent(new Event("input", {bubbles: true}));
@@ -189,6 +192,8 @@ def test_the_other_extension_completes_instead(tags: Page, server: Tagging) -> N
     one.press_sequentially("as typed")
     one.press("Enter")
     assert tags.evaluate("taken") == ["shirt (white)", "as typed"]
+    one.press("Escape")
+    assert tags.evaluate("left").count("Escape") == 0  # it closed that list
     tags.locator("#field").evaluate("(one) => one.remove()")
     one = field(tags, several=True, taken=False)
     one.press_sequentially("hat,")
