@@ -18,6 +18,7 @@ from lib_lora_train.signals import Log
 MOST_STARS = 5
 _NEUTRAL = 2.5  # stars of a place that has none: three are praise, two are blame
 _OWN = 0.6  # of a place's total; the rest is that of its neighbours, since a few pictures say little
+_LUCK = 0.03  # of a total, which the choice of a few seeds can make; more is no luck
 _NEARLY = 0.05  # of a score: less is no difference that anybody sees
 _CLEARLY = 0.1
 _ENOUGH = 0.9  # of the best likeness over the epochs: before, the subject is not learnt yet
@@ -157,15 +158,19 @@ def _places(grid: Grid, scores: Scores) -> list[Place]:
 
 def _smoothed(grid: Grid, totals: Mapping[Place, float | None]) -> dict[Place, float | None]:
     """Neighbours are the next files of the same run and the next weights: what is good is good there nearly as well."""
-    weights = sorted(weight for weight in grid.weights if weight != 0)
     found: dict[Place, float | None] = {}
     for (base, column, weight), own in totals.items():
+        weights = sorted(each for each in grid.weights if each * weight > 0)
         at = weights.index(weight)
         near = [(base, column, weights[place]) for place in (at - 1, at + 1) if 0 <= place < len(weights)]
         near += [(base, other, weight) for other in (column - 1, column + 1) if _same_run(grid, column, other)]
         around = [totals[place] for place in near if totals.get(place) is not None]
-        found[base, column, weight] = own if own is None or not around else _OWN * own + (1 - _OWN) * fmean(around)
+        found[base, column, weight] = own if own is None or not around else own + _moved(fmean(around) - own)
     return found
+
+
+def _moved(by: float) -> float:
+    return max(-_LUCK, min(_LUCK, (1 - _OWN) * by))
 
 
 def _same_run(grid: Grid, one: int, other: int) -> bool:

@@ -100,12 +100,24 @@ def test_the_weight_of_zero_is_never_recommended():
     assert recommend(grid, scores).weight == 1.0
 
 
-def test_one_lucky_place_among_bad_ones_does_not_win():
+def test_one_lucky_place_among_worse_ones_does_not_win():
     """A few pictures per place say little: a place's neighbours count too."""
     grid = a_grid()
-    scores = scores_of(grid, lambda c, w: 0.8 if c >= 3 else 0.3, lambda c, w: 0.8)
-    scores.places[0, 0, 0.5]["likeness"] = 0.86
+    scores = scores_of(grid, lambda c, w: 0.8 if c >= 3 else 0.72, lambda c, w: 0.8)
+    scores.places[0, 0, 0.5]["likeness"] = 0.83
     assert recommend(grid, scores).column >= 3
+
+
+def test_what_is_clearly_the_best_wins_whatever_lies_beside_it():
+    """A LoRA that falls apart above its weight, and does nothing below it."""
+    grid = a_grid(1, (-1.0, 0.0, 0.5, 1.0, 1.5))
+    likeness = {-1.0: 0.0, 0.5: 0.1, 1.0: 0.9, 1.5: 0.78}
+    found = recommend(grid, scores_of(grid, lambda c, w: likeness[w], lambda c, w: 0.9))
+    assert found.weight == 1.0
+    two = recommend(
+        a_grid(1, (-1.0, 0.0, 1.0)), scores_of(a_grid(1, (-1.0, 0.0, 1.0)), lambda c, w: likeness[w], lambda c, w: 0.9)
+    )
+    assert two.ranking[0]["total"] == pytest.approx(0.9), "a negative weight is no neighbour"
 
 
 @pytest.mark.parametrize("stars", [3, 4, 5])

@@ -307,6 +307,14 @@ def test_each_sign_of_collapse_is_told_from_the_others(sign):
         assert max(found, key=found.__getitem__) == sign
 
 
+def test_a_mess_of_blots_is_jagged_though_contrast_and_colours_are_usual():
+    """As a LoRA far above its weight draws: no even area is left."""
+    blots = np.random.default_rng(0).normal(0, 40, (32, 32, 3)).repeat(3, 0).repeat(3, 1)
+    spoilt = Image.fromarray(np.clip(np.asarray(drawing(), np.float32) + blots, 0, 255).astype(np.uint8))
+    found = signs_of(look_at(spoilt), usual(drawing()))
+    assert found["jagged"] == max(found.values()) > 0.7
+
+
 def test_a_picture_has_no_signs_against_itself_and_slight_changes_are_none():
     image = drawing()
     assert set(signs_of(look_at(image), usual(image)).values()) == {0.0}
@@ -322,9 +330,9 @@ def test_a_style_that_the_training_pictures_have_is_no_collapse():
 
 def test_pictures_of_other_sizes_are_compared_at_one_size():
     look = look_at(drawing().resize((300, 300)), (96, 96))
-    assert look.measures == pytest.approx(look_at(drawing()).measures, rel=0.35)
+    assert look.measures == pytest.approx(look_at(drawing()).measures, rel=0.35, abs=0.5)
     assert look.small.shape == (16, 16, 3)
-    assert look_at(Image.new("L", (1, 1))).measures == (0.0, 0.0, 0.0, 0.0)
+    assert look_at(Image.new("L", (1, 1))).measures == (0.0,) * 5
 
 
 def test_distance_is_that_of_the_pictures_or_their_mirror():

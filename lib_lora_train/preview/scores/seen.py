@@ -69,7 +69,7 @@ class Seen:
             if vector is not None:
                 vector = np.frombuffer(base64.b64decode(vector, validate=True), "<f2").astype(np.float32)
             tags = None if said["tags"] is None else {str(tag): float(value) for tag, value in said["tags"].items()}
-            look = Look(*(float(value) for value in said["measures"]), small=small)
+            look = Look(*map(float, said["measures"]), small=small)
             return cls(look, tags, vector, str(said["tagger"]), str(said["embedder"]))
         except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
             return None
