@@ -9,7 +9,7 @@ from lib_lora_train.host.base import CheckpointInfo, GenerateRequest
 
 LORA = "LoRA"
 _NEEDS_QUOTES = re.compile(r'[,:\n"]')
-_NO_TAG = re.compile(r"[:>=\r\n]")  # a name with one of these cannot be written in the WebUI's tag
+_NO_TAG = re.compile(r"[:>=#\r\n]")  # a name with one of these cannot be written in the WebUI's tag; # begins a comment
 
 
 def infotext(request: GenerateRequest, checkpoint: CheckpointInfo, lora: str | None = None) -> str:

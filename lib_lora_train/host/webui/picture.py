@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modules import devices, sd_samplers, shared
@@ -20,6 +21,7 @@ from lib_lora_train.host.webui.encoded import KnownPrompts
 from lib_lora_train.host.webui.kept import overridden
 
 _MOST_STEPS = 1000
+_COMMENT = re.compile(r"#[^\n]*")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ def draw_picture(
     state = shared.state
     state.interrupted = state.skipped = state.stopping_generation = False  # pressed before, meant something else
     sampler, scheduler = _sampler(request)
+    request = replace(
+        request, prompt=_without_comments(request.prompt), negative_prompt=_without_comments(request.negative_prompt)
+    )
     processing = _Processing(
         sd_model=sd_model,
         prompt=request.prompt if alias is None else alias.in_prompt(request.prompt),
@@ -124,6 +129,15 @@ class _Processing(StableDiffusionProcessingTxt2Img):
         if shared.state.interrupted or shared.state.skipped:
             raise _Cancelled
         return latents
+
+
+def _without_comments(prompt: str) -> str:
+    """What stands between # and the end of a line is not drawn, if so set: the tab txt2img has a script for it, which
+    pictures of ours do not go through, and a text that is pasted there would give another picture.
+    """
+    if "#" not in prompt or not getattr(shared.opts, "enable_prompt_comments", False):
+        return prompt
+    return _COMMENT.sub("", prompt).strip()
 
 
 def _infotext(
