@@ -130,6 +130,7 @@ def test_each_score_sees_what_it_is_for(grid, store, training):
     assert max(by_column(scores, "copying")[:2]) < 0.1
     assert all(value < 0.2 for value in by_column(scores, "collapse")[:3])
     assert by_column(scores, "loss") == [None] * 4
+    assert scores.signs[0, 1, 1.0] == ""
     assert scores.obeyed[0, 2, 1.0].keys() == {0}, "what the tagger does not know, and the leak, tell nothing"
 
 

@@ -24,12 +24,13 @@ _AT_ONCE = 64
 
 @dataclass
 class Measured:
-    """`cells` by key; `places` by (base, column, weight). `signs` say which sign of collapse is the strongest."""
+    """`cells` by key; `places` by (base, column, weight). `signs` say which sign of collapse is the strongest, if there
+    is any. `obeyed` is obedience by prompt."""
 
     cells: dict[str, Values] = field(default_factory=dict)
     places: dict[tuple[int, int, float], Values] = field(default_factory=dict)
     signs: dict[tuple[int, int, float], str] = field(default_factory=dict)
-    obeyed: dict[tuple[int, int, float], dict[int, float]] = field(default_factory=dict)  # by prompt
+    obeyed: dict[tuple[int, int, float], dict[int, float]] = field(default_factory=dict)
 
 
 class Measuring:
@@ -62,7 +63,8 @@ class Measuring:
         for place, cells in by_place.items():
             result.places[place] = self._place(cells, result.cells)
             strengths = {sign: fmean(signs[cell.key].get(sign, 0.0) for cell in cells) for sign in SIGNS}
-            result.signs[place] = max(strengths, key=strengths.__getitem__)
+            strongest = max(strengths, key=strengths.__getitem__)
+            result.signs[place] = strongest if strengths[strongest] > 0 else ""
             result.obeyed[place] = self._obeyed(cells, result.cells)
         return result
 
