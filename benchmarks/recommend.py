@@ -217,35 +217,36 @@ def place_name(grid: Grid, column: int, weight: float) -> str:
 # ---------------------------------------------------------------------- the judge
 
 
-def judge(run: Run, grid: Grid, session: Session, pictures: int) -> dict[str, dict[str, float]]:
-    """Worth of every cell in points, on fresh pictures; cells that were judged before are not drawn again."""
+def judge(run: Run, grid: Grid, session: Session, pictures: int, first: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Worth of every cell in points, on fresh pictures; those named `first` come first, so that something is known when
+    it is stopped. Cells that were judged before are not drawn again."""
     kept = run.folder / f"judged-{pictures}.json"
     judged: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     prompts = eval_prompts()
+    asked = [prompts[number % len(prompts)] for number in range(pictures)]
+    places = {place_name(grid, column, weight): (file, weight) for column, file in enumerate(grid.columns) for weight in grid.weights if weight}  # fmt: skip
     with Tagger(JUDGE) as tagger:
-        for column, file in enumerate(grid.columns):
-            for weight in grid.weights:
-                name = place_name(grid, column, weight)
-                if weight == 0 or name in judged:
-                    continue
-                asked = [prompts[number % len(prompts)] for number in range(pictures)]
-                requests = [
-                    GenerateRequest(
-                        prompt=text,
-                        width=SIDE,
-                        height=SIDE,
-                        steps=SETTINGS.sample_steps,
-                        cfg_scale=SETTINGS.guidance,
-                        seed=FIRST_FRESH_SEED + number,
-                        lora=file.path,
-                        weight=weight,
-                        checkpoint=str(CHECKPOINT),
-                    )
-                    for number, (text, _) in enumerate(asked)
-                ]
-                seen = read_portraits(tagger, [drawn.image for drawn in session.generate(requests)])
-                judged[name] = worth_of(seen, run.character, [free for _, free in asked])
-                write_json(kept, judged)
+        for name in sorted(places, key=lambda name: name not in first):
+            if name in judged:
+                continue
+            file, weight = places[name]
+            requests = [
+                GenerateRequest(
+                    prompt=text,
+                    width=SIDE,
+                    height=SIDE,
+                    steps=SETTINGS.sample_steps,
+                    cfg_scale=SETTINGS.guidance,
+                    seed=FIRST_FRESH_SEED + number,
+                    lora=file.path,
+                    weight=weight,
+                    checkpoint=str(CHECKPOINT),
+                )
+                for number, (text, _) in enumerate(asked)
+            ]
+            seen = read_portraits(tagger, [drawn.image for drawn in session.generate(requests)])
+            judged[name] = worth_of(seen, run.character, [free for _, free in asked])
+            write_json(kept, judged)
     return judged
 
 
@@ -265,10 +266,9 @@ def measure(run: Run, pictures: int) -> dict[str, Any]:
     facts |= teach(run)
     with host_of(run).session(Commands(), ignore_events) as session:
         grid, _, found = look(run, session, facts["bound"])
-        judged = judge(run, grid, session, pictures)
+        last, chosen = place_name(grid, len(grid.columns) - 1, 1.0), found["recommended"]
+        judged = judge(run, grid, session, pictures, (last, chosen))
     best = max(judged, key=lambda name: judged[name]["worth"])
-    last = place_name(grid, len(grid.columns) - 1, 1.0)
-    chosen = found["recommended"]
     return facts | {
         **found,
         "best": best,
