@@ -315,12 +315,13 @@ def publish(host: EmbeddedHost, out: Path, chosen: Chosen, events: EventSink, la
     shown = Shown(chosen.store.read(found.cell), chosen.store.infotext(found.cell))
     edition = Edition(source, PICKED, found.weight, TRIGGER, family="sd1", checkpoint=CHECKPOINT.name, shown=shown)
     names, check = publish_edition(host, out, edition, str(CHECKPOINT))
-    values = {"file": source.name, "weight": f"{found.weight:g}", "name": names[-1]}
-    events(Log("demo.picked", {**values, "reason": say(found.reason, grid, language)}))
+    reason, shown_weight = say(found.reason, grid, language), f"{found.weight:g}"
+    events(Log("demo.picked", {"file": source.name, "weight": shown_weight, "name": names[-1], "reason": reason}))
     return {
-        **values,
+        "file": source.name,
         "weight": found.weight,
-        "reason": say(found.reason, grid, language),
+        "name": names[-1],
+        "reason": reason,
         "matched": check.matched if check else 0,
         "total": check.total if check else 0,
     }
