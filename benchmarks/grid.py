@@ -1,6 +1,7 @@
 """What a grid costs beside as many bare pictures of the host, and how long the embedded host takes to switch LoRAs.
 
     python -m benchmarks.grid --out FILE [--checkpoint FILE_OR_FOLDER] [--side PX] [--steps N] [--rounds N] [--rank N]
+        [--threads N]
 
 The grid has 5 files x 5 weights x 2 prompts x 4 seeds; the bare pictures have the same prompts, seeds and batches, and no
 LoRA. Both are drawn in turn, batch by batch, and compared by the time that the processor worked, which other programs do
@@ -180,7 +181,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--threads", type=int, default=1
+    )  # more of them wait for each other, and waiting counts as work
     options = parser.parse_args(words)
+    torch.set_num_threads(options.threads)
     machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
     machine |= {"threads": torch.get_num_threads(), "load_before": round(os.getloadavg()[0], 1)}
     with tempfile.TemporaryDirectory() as name:
