@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PYTHON = os.environ.get("LORA_TRAIN_WEBUI_PYTHON", "")
 # What needs neither diffusers nor gradio: the rooms that run inside the WebUI.
 CORE = (
-    "tests/ground", "tests/access", "tests/settings", "tests/dataset", "tests/collection", "tests/jobs", "tests/vision", "tests/prepare", "tests/test_draws.py", "tests/host/test_guard.py",
+    "tests/ground", "tests/access", "tests/settings", "tests/dataset", "tests/collection", "tests/jobs", "tests/vision", "tests/prepare", "tests/tags", "tests/editor", "tests/test_draws.py", "tests/host/test_guard.py",
     "tests/network/test_network_files.py", "tests/network/test_network_metadata.py",
     "tests/network/test_network_network.py", "tests/train/test_loss.py",
     "tests/train/test_noise.py", "tests/train/test_scaler.py", "tests/train/test_state.py",
