@@ -324,3 +324,9 @@ def test_every_text_is_used() -> None:
     )
     unused = {code for code in catalogue("en").keys() - literals if not code.startswith(begun)}
     assert unused - {"cli.demo", "cli.train", "cli.generate", "cli.info", "cli.export", "cli.check", "cli.prepare", "cli.tag", "cli.tags"} == set()  # made from the command's name
+
+
+def test_no_two_test_files_have_one_name():
+    """Where a folder is no package, pytest knows a file by its name alone, and stops at the second."""
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    assert len({path.name for path in files}) == len(files)
