@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path
-from lib_lora_train.network.files import check_lora
 
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 _CHUNK = 1 << 20
@@ -19,7 +18,7 @@ _LEGACY_START, _LEGACY_BYTES = 0x100000, 0x10000  # where sd-webui-additional-ne
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Raises UserError as `files.check_lora`."""
-    return dict(check_lora(path).get("__metadata__", {}))
+    return dict(_header_of(path).get("__metadata__", {}))
 
 
 def rewrite_metadata(source: Path, target: Path, metadata: Mapping[str, str]) -> None:
@@ -27,7 +26,7 @@ def rewrite_metadata(source: Path, target: Path, metadata: Mapping[str, str]) ->
 
     `target` is replaced when the new file is complete. Raises UserError as `files.check_lora`, and file.write.
     """
-    entries = {name: entry for name, entry in check_lora(source).items() if name != "__metadata__"}
+    entries = {name: entry for name, entry in _header_of(source).items() if name != "__metadata__"}
     kept = {name: text for name, text in metadata.items() if name not in HASHES}
     try:
         with source.open("rb") as reading:
@@ -56,7 +55,7 @@ def family_of(metadata: Mapping[str, str]) -> str:
 
 def same_tensors(first: Path, second: Path) -> bool:
     """Whether two files hold the same entries with the same bits, whatever their metadata. Raises as `check_lora`."""
-    headers = [check_lora(path) for path in (first, second)]
+    headers = [_header_of(path) for path in (first, second)]
     for header in headers:
         header.pop("__metadata__", None)
     if headers[0] != headers[1]:
@@ -65,6 +64,12 @@ def same_tensors(first: Path, second: Path) -> bool:
         return len({_hash_of(path) for path in (first, second)}) == 1
     except OSError as error:
         raise UserError("network.file_broken", first.name, reason=error.strerror or str(error)) from error
+
+
+def _header_of(path: Path) -> dict[str, dict]:
+    from lib_lora_train.network.files import check_lora  # torch; whoever only lists files does without
+
+    return check_lora(path)
 
 
 def _hash_of(path: Path) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora_train.host.facts import header_stamps
 from lib_lora_train.network.rewriting import read_metadata
 from lib_lora_train.preview.grids import Base, Column, file_identity
 
@@ -45,6 +44,8 @@ def in_order(files: Iterable[Path]) -> list[Path]:
 
 def base_of(host: Host, checkpoint: str) -> Base:
     """A checkpoint by name or path. Raises UserError as `Host.describe`."""
+    from lib_lora_train.host.facts import header_stamps  # torch
+
     info = host.describe(checkpoint).info
     stamps = f"{info.path.name} {header_stamps(info.path)}"
     return Base(checkpoint, info.sha256 or hashlib.sha256(stamps.encode("utf-8", "replace")).hexdigest())

@@ -11,9 +11,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora_train.errors import UserError
-from lib_lora_train.host.base import GenerateRequest
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import GenerateRequest
 
 MOST_CELLS = 20_000
 MOST_COLUMNS = 200
@@ -126,6 +129,8 @@ class Grid:
         return Cell(key, base, column, weight, prompt, seed)
 
     def request(self, cell: Cell) -> GenerateRequest:
+        from lib_lora_train.host.base import GenerateRequest  # torch; axes are looked at without
+
         drawing = self.drawing
         return GenerateRequest(
             prompt=self.prompts[cell.prompt].text,

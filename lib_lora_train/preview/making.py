@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lib_lora_train.host.base import Session, places
 from lib_lora_train.preview.cells import CellStore
 from lib_lora_train.preview.grids import Cell, Grid, batches
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped
+
+if TYPE_CHECKING:
+    from lib_lora_train.host.base import Session
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def make_grid(
 
 
 def _draw(session: Session, grid: Grid, batch: list[Cell], store: CellStore, wanted: Collection[str]) -> list[Cell]:
+    from lib_lora_train.host.base import places  # torch; whoever asks how far a grid is does without
+
     requests = [grid.request(cell) for cell in batch]
     pictures = session.generate(requests)
     made = []
