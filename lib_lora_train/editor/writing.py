@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from lib_lora_train.collection.history import History
 from lib_lora_train.errors import UserError
 
 LOGGER = logging.getLogger("lib_lora_train.editor")
 AT_ONCE = 200  # files: a larger change answers before they are written
+_HEAD_START = 0.4  # seconds that the answer has for itself: side by side, both would take longer
 
 
 class Writer:
@@ -65,6 +67,7 @@ class Writer:
         return thread is None or not thread.is_alive()
 
     def _run(self) -> None:
+        time.sleep(_HEAD_START)
         while self._goes_on():
             try:
                 self.left, self.trouble = self._history.finish(self._tell).left, None
