@@ -276,6 +276,7 @@ def test_the_webuis_keys_and_ours(webui: Webui, opened: Callable[[str], Editor])
     prompt.click()
     page.keyboard.type("a/?gce, second")
     expect(prompt).to_have_value("a/?gce, second")
+    page.wait_for_timeout(500)  # gradio takes what was typed a moment later, and would put it over the moved text
     editor.press("Alt+ArrowLeft")
     expect(prompt).to_have_value(" second,a/?gce")
     prompt.fill("")
