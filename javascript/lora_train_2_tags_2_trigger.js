@@ -74,13 +74,12 @@
         async check() {
             const turn = this.turn += 1;
             const {word, model} = this;
-            const [{notes, tokens, missing}, elsewhere] = await Promise.all([
+            const [{notes, missing}, elsewhere] = await Promise.all([
                 api.get([...model.path, "trigger"], {word}), this.elsewhere(word)]);
             if (turn !== this.turn || !model.overview) return;
             const same = word === this.current;
             this.notes.replaceChildren(...notes.map((one) => make("li", {}, one)));
             write(this.facts, [
-                word && tokens >= 0 ? plural(tokens, "{count} token", "{count} tokens") : "",
                 word ? this.missingWords(missing) : "",
                 word && elsewhere > missing ? plural(elsewhere - missing, "not first in {count} caption",
                     "not first in {count} captions") : "",

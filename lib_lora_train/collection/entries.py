@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,17 +135,32 @@ def _info(folder: ConceptFolder, name: str, caption: Caption, index: Index | Non
     try:
         information = path.lstat()
         length, stamp = information.st_size, identify(str(information.st_size), str(information.st_mtime_ns))
-        if stat.S_ISLNK(information.st_mode):
-            raise UserError("dataset.link", where)
-        key = f"{folder.key}/{name}"
-        width, height = index.size(path, key, where, information) if index else read_size(path, where)
-    except FileNotFoundError:
-        problem = UserError("image.missing", where)
+        width, height, fault = size_or_fault(path, f"{folder.key}/{name}", where, information, index)
+        problem = fault or problem
     except OSError as error:
-        problem = UserError("image.unreadable", where, reason=error.strerror or "?")
-    except UserError as error:
-        problem = error
+        problem = _fault(error, where)
     return PictureInfo(
         folder.picture_id(name), folder.id, where, width, height, length, caption.text, caption.version, stamp,
         problem, path,
     )  # fmt: skip
+
+
+def size_or_fault(
+    path: Path, key: str, where: str, information: os.stat_result, index: Index | None
+) -> tuple[int, int, UserError | None]:
+    """Width and height of a picture when upright, else 0, 0 and what is wrong with it."""
+    try:
+        if stat.S_ISLNK(information.st_mode):
+            raise UserError("dataset.link", where)
+        width, height = index.size(path, key, where, information) if index else read_size(path, where)
+        return width, height, None
+    except OSError as error:
+        return 0, 0, _fault(error, where)
+    except UserError as error:
+        return 0, 0, error
+
+
+def _fault(error: OSError, where: str) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError("image.missing", where)
+    return UserError("image.unreadable", where, reason=error.strerror or "?")

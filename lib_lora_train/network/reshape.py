@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.files import MAX_RANK, check_lora, save_lora
+from lib_lora_train.network.rewriting import HASHES, family_of
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 MAX_FILES = 16
@@ -30,7 +31,6 @@ _NEEDED = (
     "modelspec.implementation", "modelspec.title", "modelspec.resolution", "modelspec.prediction_type",
     "modelspec.encoder_layer", "modelspec.trigger_phrase",
 )  # fmt: skip
-_HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 
 
 @dataclass
@@ -66,11 +66,7 @@ class Opened:
     @property
     def family(self) -> str:
         """As the WebUI reads it from the metadata: sdxl, sd2, sd1, or "" where there is none."""
-        if self.metadata.get("ss_base_model_version", "").startswith("sdxl_"):
-            return "sdxl"
-        if self.metadata.get("ss_v2") == "True":
-            return "sd2"
-        return "sd1" if self.metadata else ""
+        return family_of(self.metadata)
 
 
 def open_factors(path: Path) -> Opened:
@@ -141,7 +137,7 @@ def write_factors(path: Path, factors: Mapping[str, Factors], metadata: Mapping[
         tensors[f"{key}.lora_down.weight"] = each.down
         tensors[f"{key}.lora_up.weight"] = each.up
         tensors[f"{key}.alpha"] = torch.tensor(each.alpha)
-    kept = {name: text for name, text in metadata.items() if name not in _HASHES}
+    kept = {name: text for name, text in metadata.items() if name not in HASHES}
     kept |= {
         "ss_output_name": path.stem,
         "ss_network_dim": _one_of(sorted({each.rank for each in factors.values()})),

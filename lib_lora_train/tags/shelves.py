@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora_train.collection.caption_files import Caption, caption_from, first_caption, read_file
+from lib_lora_train.collection.entries import size_or_fault
 from lib_lora_train.collection.index import Index
 from lib_lora_train.collection.names import CAPTION_SUFFIXES, identify, is_picture_name, natural, shown, stem_of
-from lib_lora_train.dataset.images import read_size
 from lib_lora_train.dataset.tag_text import first_line
 from lib_lora_train.errors import UserError
 from lib_lora_train.tags.item import UNKNOWN, Item
@@ -130,20 +130,8 @@ class _Pass:
     def _picture(self, name: str) -> Item:
         """Everything but the caption."""
         facts, where, concept = self.marks[name], shown(name), self.concept
-        width = height = 0
-        problem = None
         path, key = self.folder / name, f"{concept.key}/{name}"
-        try:
-            if stat.S_ISLNK(facts.st_mode):
-                raise UserError("dataset.link", where)
-            index = self.reader.index
-            width, height = index.size(path, key, where, facts) if index else read_size(path, where)
-        except FileNotFoundError:
-            problem = UserError("image.missing", where)
-        except OSError as error:
-            problem = UserError("image.unreadable", where, reason=error.strerror or "?")
-        except UserError as error:
-            problem = error
+        width, height, problem = size_or_fault(path, key, where, facts, self.reader.index)
         return Item(
             identify("picture", concept.id, name), "", key.lstrip("/"), where, concept.id, concept.regularization,
             width, height, facts.st_size, identify(str(facts.st_size), str(facts.st_mtime_ns)), "", "", (), (), False,

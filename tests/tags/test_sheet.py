@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora_train.collection import entries
 from lib_lora_train.collection.concepts import add_concept
 from lib_lora_train.collection.entries import list_pictures
 from lib_lora_train.collection.history import TextChange
@@ -59,9 +60,9 @@ def texts(of: Sheet) -> dict[str, str]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are opened from now on."""
     opened: list[str] = []
-    read_file, read_size = shelves.read_file, shelves.read_size
+    read_file, read_size = shelves.read_file, entries.read_size
     monkeypatch.setattr(shelves, "read_file", lambda path, where: opened.append(path.name) or read_file(path, where))
-    monkeypatch.setattr(shelves, "read_size", lambda path, where: opened.append(path.name) or read_size(path, where))
+    monkeypatch.setattr(entries, "read_size", lambda path, where: opened.append(path.name) or read_size(path, where))
     return opened
 
 
