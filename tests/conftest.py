@@ -12,8 +12,11 @@ import pytest
 # machine the two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# How long an example takes says something about the machine's other work, and nothing about the code.
-hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# How long an example takes says something about the machine's other work, and nothing about the code. The same examples
+# each time, so that a change is green or not by itself; `--hypothesis-profile explore` looks for new ones.
+_QUIET = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("house", derandomize=True, **_QUIET)
+hypothesis.settings.register_profile("explore", print_blob=True, **_QUIET)
 hypothesis.settings.load_profile("house")
 
 

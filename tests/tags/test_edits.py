@@ -211,6 +211,9 @@ def test_sort() -> None:
     assert edited("q, c, b, a", "sort", "q", by="alphabet") == "q, a, b, c"
     assert edited("q, c, b, a", "sort", "q", by="alphabet", fixed=1) == "q, c, a, b"
     assert edited("a, b", "sort", by="alphabet", reverse=True) == "b, a"
+    for by in ("alphabet", "frequency"):  # of one name, they do not change places each time
+        assert edited("hat, (hat:1.2)", "sort", by=by, reverse=True) == "hat, (hat:1.2)"
+        assert edited("(hat:1.2), hat", "sort", by=by, reverse=True) == "hat, (hat:1.2)"
     assert edited("z, a", "sort") == "z, a"  # of one rank, as they stand
 
 

@@ -81,9 +81,9 @@ class SortEdit(Edit):
     def change(self, drafts: Sequence[Draft], context: EditContext) -> Change:
         tags = tags_in(drafts)
         if self.by == "alphabet":
-            rank: dict[str, object] = {tag: bare_key(tag) for tag in tags}
+            rank: dict[str, object] = {tag: (bare_key(tag), tag) for tag in tags}
         elif self.by == "frequency":
-            rank = {tag: (-context.counts.get(tag, 0), bare_key(tag)) for tag in tags}
+            rank = {tag: (-context.counts.get(tag, 0), bare_key(tag), tag) for tag in tags}
         else:
             rank = {tag: context.rank(tag) for tag in tags}  # of one rank, the order that is there
         places = {tag: place for place, tag in enumerate(sorted(tags, key=lambda tag: rank[tag]))}  # type: ignore[arg-type,return-value]
