@@ -47,7 +47,7 @@ def restore_grid(project_id: str, body: Trashed, call: Call = CALL) -> Response:
 
 @policy(Policy.READ)
 def show_grid(project_id: str, grid_id: str, cells: bool = Query(True), call: Call = CALL) -> Response:
-    """A grid with its axes, cells, scores and recommendation; `?cells=false` for how far it is."""
+    """A grid with its axes, cells, scores and recommendation; `?cells=false` for how far it is, with places of cells in `drawn`."""
     return reply(_shown(call, project_id, grid_id, cells))
 
 

@@ -85,6 +85,7 @@ def shown_grid(view: View, present: Collection[str], job: Mapping[str, object] |
         "last": last,
         "size": len(view.cells),
         "made": made,
+        "drawn": shown_drawn(view, present),
         "columns": shown_columns(grid, kept.sources),
         "weights": list(grid.weights),
         "bases": [base.name for base in grid.bases],
@@ -104,6 +105,19 @@ def shown_grid(view: View, present: Collection[str], job: Mapping[str, object] |
     if with_cells:
         shown["cells"] = [shown_cell(view, cell, present) for cell in view.cells.values()]
     return shown
+
+
+def shown_drawn(view: View, present: Collection[str]) -> list[tuple[int, int]]:
+    """Which pictures there are, in the order of `cells`: each stretch as its first place and the one after its last."""
+    found: list[tuple[int, int]] = []
+    for place, key in enumerate(view.cells):
+        if key not in present:
+            continue
+        if found and found[-1][1] == place:
+            found[-1] = (found[-1][0], place + 1)
+        else:
+            found.append((place, place + 1))
+    return found
 
 
 def shown_cell(view: View, cell: Cell, present: Collection[str]) -> dict[str, Any]:

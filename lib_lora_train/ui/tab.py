@@ -13,8 +13,6 @@ from lib_lora_train.ui.parts import Bridge, Parts, hidden_button, hidden_text
 from lib_lora_train.ui.train import build_train
 from lib_lora_train.ui.transfer import Transfer
 
-PREVIEWS = "A run's checkpoints will be compared here; until then, Runs has the samples and the files of each."
-
 
 def build_tab(studio: Studio) -> gr.Blocks:
     """The whole tab. It can be rendered inside another page; its events are its own."""
@@ -30,7 +28,7 @@ def build_tab(studio: Studio) -> gr.Blocks:
                 gr.HTML(panel("live"))
                 train = build_train(studio)
             with gr.Tab("Previews", id="previews", elem_id="lora_train_tab_previews"):
-                gr.HTML(f'<p class="lora_train_later">{PREVIEWS}</p>')
+                gr.HTML(panel("previews"))
             with gr.Tab("Runs", id="runs", elem_id="lora_train_tab_runs"):
                 gr.HTML(panel("runs"))
         bridge = _build_bridge()

@@ -27,7 +27,7 @@ HTML = """<!doctype html><meta charset="utf-8"><body><div class="gradio-containe
 <button id="send">send</button></div>
 <div class="tabitem" id="tab_lora_train" style="display: none"><div id="lora_train_root">
 <div id="lora_train_header"></div><div id="lora_train_dataset"></div><div id="lora_train_live"></div>
-<div hidden><div id="lora_train_tags"></div></div>
+<div hidden><div id="lora_train_tags"></div><div id="lora_train_previews"></div></div>
 <div id="lora_train_runs"></div>
 <div class="lora_train_hidden"><button id="lora_train_session_button"></button>
 <div id="lora_train_token"><textarea></textarea></div></div></div></div></div></div>

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 HTML = """<!doctype html><meta charset="utf-8"><body><div id="lora_train_root" data-seen>
 <div id="lora_train_header"></div>
 <div id="lora_train_tabs"><div class="tab-nav"><button>Dataset</button><button>Tags</button><button>Train</button></div>
-<div id="lora_train_dataset"></div><div hidden><div id="lora_train_tags"></div></div>
+<div id="lora_train_dataset"></div><div hidden><div id="lora_train_tags"></div><div id="lora_train_previews"></div></div>
 <div id="lora_train_tab_train"><div id="lora_train_live"></div><span id="label">Rank</span><textarea id="words"></textarea>
 </div><div id="lora_train_runs"></div></div>
 <div class="lora_train_hidden"><button id="lora_train_session_button"></button>
