@@ -235,9 +235,11 @@ def infotext_of(edition: Edition) -> str:
     """The cell's text with the published name, so that the picture pastes into txt2img with the published file."""
     if edition.shown is None or edition.scrub:
         return ""
-    old, new = edition.source.stem, edition.name
-    text = edition.shown.infotext.replace(f"<lora:{old}:", f"<lora:{new}:")
-    return text.replace(f'Lora hashes: "{old}: ', f'Lora hashes: "{new}: ')
+    from lib_lora_train.host.infotext import with_other_name  # torch; the page needs none
+
+    request = edition.shown.request
+    weight = edition.weight if request is None else request.weight
+    return with_other_name(edition.shown.infotext, edition.source.stem, edition.name, weight)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora_train.host.base import GenerateRequest
-from lib_lora_train.host.infotext import with_lora
-
-_SEPARATORS = str.maketrans("", "", ":,")  # the WebUI's list of hashes is made with these
+from lib_lora_train.host.infotext import hashed_name, with_lora
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Alias:
 
     def shown_hashes(self, hashes: Mapping[str, str]) -> dict[str, str]:
         """The loader's hashes by name, with the shown name or without this LoRA."""
-        shown = {self.name: self.shown.translate(_SEPARATORS)}
+        shown = {self.name: hashed_name(self.shown)}
         return {shown.get(name, name): value for name, value in hashes.items() if shown.get(name, name)}
 
 
