@@ -30,6 +30,8 @@
             this.theirs = (body && body.theirs) || null;
             /** @type {?{position: number, length: number}} where in a text that was sent the fault is */
             this.mark = (body && body.mark) || null;
+            /** @type {string} a name that is free, where the one that was sent is taken */
+            this.free = (body && body.free) || "";
         }
     }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import Depends, Response
 
 from lib_lora_train.api.gate import Call
 from lib_lora_train.api.policies import Policy, policy
 from lib_lora_train.api.preview_bodies import GridPick, GridUnpick, LoraTool, SweepQuestion
-from lib_lora_train.api.replies import reply
+from lib_lora_train.api.replies import file_reply, reply
 from lib_lora_train.api.route import current_call
-from lib_lora_train.previews.picks import pick_cell, shown_pick
+from lib_lora_train.previews.picks import pick_cell, picked_file, shown_pick
 from lib_lora_train.previews.pictures import find_cell
 from lib_lora_train.previews.tools import shown_tools, use_tool
 from lib_lora_train.runs.drafts import read_draft
@@ -39,6 +41,15 @@ def undo_pick(project_id: str, body: GridUnpick, call: Call = CALL) -> Response:
     """Takes a published file away again, and brings back what was moved for it; the newest when none is named."""
     project = call.studio.project(call.visitor, project_id)
     return reply(shown_pick(unpick(call.studio.host, project, body.pick)))
+
+
+@policy(Policy.READ)
+def download_picked(
+    project_id: str, pick_id: str, part: Literal["lora", "card", "picture"], call: Call = CALL
+) -> Response:
+    """What a pick has published: the LoRA, its card, or the picture of the card."""
+    path = picked_file(call.studio.host, call.studio.project(call.visitor, project_id), pick_id, part)
+    return file_reply(path, path.name)
 
 
 @policy(Policy.READ)
@@ -76,6 +87,7 @@ def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
 _GRIDS = "/projects/{project_id}/grids"
 ROUTES = (
     ("POST", f"{_GRIDS}/unpick", undo_pick),
+    ("GET", f"{_GRIDS}/picks/{{pick_id}}/{{part}}", download_picked),
     ("GET", f"{_GRIDS}/tools", list_tools),
     ("POST", f"{_GRIDS}/tools/{{tool}}", run_tool),
     ("POST", f"{_GRIDS}/sweep", sweep),

@@ -12,6 +12,7 @@ from lib_lora_train.collection.layout import CACHE
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path
 from lib_lora_train.preview.grids import Cell
+from lib_lora_train.previews.sending import paste_of
 from lib_lora_train.previews.showing import View
 from lib_lora_train.previews.store import cell_store
 from lib_lora_train.project import Project
@@ -72,7 +73,8 @@ def difference(project: Project, view: View, key: str) -> bytes:
 
 
 def cell_text(host: Host, project: Project, view: View, key: str) -> dict[str, Any]:
-    """What draws the cell again in txt2img, and the name that picking it would take. Raises UserError: preview.no_cell."""
+    """What draws the cell again in txt2img, and the name that picking it would take; `paste` and `usable` as `paste_of`
+    gives them. Raises UserError: preview.no_cell."""
     cell, grid = find_cell(view, key), view.kept.grid
     drawing, prompt = grid.drawing, grid.prompts[cell.prompt].text
     path = picture_path(project, view, key)
@@ -85,11 +87,13 @@ def cell_text(host: Host, project: Project, view: View, key: str) -> dict[str, A
         except UserError:  # the file or its run is gone: it can be looked at, not picked
             name = ""
     tag = f"<lora:{lora}:{cell.weight:g}>" if lora else ""
+    infotext = cell_store(project).infotext(path.stem)
     return {
         "prompt": " ".join(filter(None, (prompt, tag))),
         "text": prompt,
         "negative_prompt": drawing.negative_prompt,
-        "infotext": cell_store(project).infotext(path.stem),
+        "infotext": infotext,
+        **paste_of(host, project, view, cell, infotext),
         "lora": lora,
         "weight": cell.weight if lora else 0.0,
         "name": name,

@@ -288,6 +288,13 @@ def test_a_cell_is_used_and_that_is_undone(server: Server) -> None:
     assert made["card"]["activation text"] == "zuna" and made["card"]["preferred weight"] == 0.5
     assert "<lora:祖 'A':0.5>" in made["infotext"]
     assert {path.name for path in loras.glob("祖*")} == {"祖 'A'.safetensors", "祖 'A'.png", "祖 'A'.json"}
+    text = server.data("GET", f"{place}/g01/cells/{key}/text")
+    assert text["usable"] == "祖 'A'" and text["paste"] == text["infotext"].replace(FILE, "祖 'A'")
+    for part, ending in (("lora", ".safetensors"), ("card", ".json"), ("picture", ".png")):
+        answer = server.call("GET", f"{place}/picks/{made['pick']}/{part}")
+        assert answer.content == (loras / f"祖 'A'{ending}").read_bytes()
+        assert answer.headers["content-disposition"].endswith(f"%E7%A5%96%20%27A%27{ending}")
+    assert server.call("GET", f"{place}/picks/{made['pick']}/pick.json").status_code in (400, 422)
     assert [each["pick"] for each in server.data("GET", place)["picks"]] == [made["pick"]]
     other = next(each["key"] for each in server.data("GET", f"{place}/g01")["cells"] if each["column"] == 1)
     clash = server.call("POST", f"{place}/g01/pick", json={"cell": other, "name": "祖 'A'"})
@@ -295,6 +302,8 @@ def test_a_cell_is_used_and_that_is_undone(server: Server) -> None:
     assert clash.json()["free"] == "祖 'A' 2"
     assert server.data("POST", f"{place}/unpick", json={"pick": made["pick"]})["state"] == "undone"
     assert list(loras.glob("祖*")) == []
+    assert error_code(server.call("GET", f"{place}/picks/{made['pick']}/lora")) == "picking.no_pick"
+    assert server.data("GET", f"{place}/g01/cells/{key}/text")["usable"] == FILE
     assert error_code(server.call("POST", f"{place}/unpick")) == "picking.no_pick"
     plain = next(each["key"] for each in server.data("GET", f"{place}/g01")["cells"] if each["column"] < 0)
     assert error_code(server.call("POST", f"{place}/g01/pick", json={"cell": plain, "name": "x"})) == "previews.without_lora"  # fmt: skip
@@ -307,7 +316,10 @@ def test_the_other_checkpoints_move_and_the_grid_still_shows_them(server: Server
     assert made["moved"] >= 1 and made["difference"] is None
     after = server.data("GET", f"{place}/g01")
     assert [each["there"] for each in after["columns"]] == [True, True]
+    assert server.data("GET", f"{place}/g01/cells/{with_lora(grid)}/text")["usable"] == "Best"
     other = next(each["key"] for each in grid["cells"] if each["column"] == 1)
+    text = server.data("GET", f"{place}/g01/cells/{other}/text")  # the file is in the run's folder now
+    assert (text["usable"], text["paste"]) == ("", "")
     server.data("POST", f"{place}/g01/redraw", json={"cells": [other]})
     assert server.drawn(project_id(server), "g01")["made"] == 10
 
