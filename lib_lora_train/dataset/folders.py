@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lib_lora_train.dataset.buckets import bucket_limits, bucket_list, plan_crop
 from lib_lora_train.dataset.captions import caption_paths, read_caption
+from lib_lora_train.dataset.held_back import hold_back, validation_seed
 from lib_lora_train.dataset.images import read_size
 from lib_lora_train.dataset.listing import (
     MASK_FOLDER,
@@ -31,11 +32,14 @@ READERS = 4  # threads that read headers and hashes: enough to hide a slow disk
 LITTLE_KEPT = 0.6  # share of a picture below which its crop is worth a note
 
 
-def scan(settings: DatasetSettings, events: EventSink = ignore_events, commands: Commands | None = None) -> Scan:
+def scan(
+    settings: DatasetSettings, events: EventSink = ignore_events, commands: Commands | None = None, seed: int = 0
+) -> Scan:
     """Reads the training folder, and the regularization folder when one is set; writes nothing.
 
-    Each problem and note is also sent as a Log event. Raises UserError when a folder or a setting is wrong, or no
-    picture is left ("dataset.empty", "dataset.all_broken"); Stopped when told to stop.
+    `seed` is the run's, for pictures that are held back without a seed of their own. Each problem and note is also sent
+    as a Log event. Raises UserError when a folder or a setting is wrong, or no picture is left ("dataset.empty",
+    "dataset.all_broken", "dataset.all_held_back"); Stopped when told to stop.
     """
     bucket_list(settings)  # a wrong setting is one error, not one for each picture
     root = root_folder(settings.train_data_dir, "train_data_dir")
@@ -51,10 +55,14 @@ def scan(settings: DatasetSettings, events: EventSink = ignore_events, commands:
             found.notes += part.notes
             events(Stage("dataset.reading", done, len(jobs)))
     found.notes += _twin_notes(found.pictures) + _mask_notes(found.pictures, masks)
+    if settings.validation_split:
+        _hold_back(found, settings, seed)
     found.pictures, balance_notes = balance_regularization(found.pictures)
     found.notes += balance_notes
     report(found, events)
     if not any(not picture.is_regularization for picture in found.pictures):
+        if found.held_back:
+            raise UserError("dataset.all_held_back", "validation_split", count=len(found.held_back))
         raise _nothing_left(found, len(jobs), root)
     return found
 
@@ -169,6 +177,17 @@ def _mask_notes(pictures: Sequence[Picture], masks: Path | None) -> list[Log]:
     if masks is None or not without:
         return []
     return [Log("mask.missing", {"count": without, "total": len(training)}, "warning")]
+
+
+def _hold_back(found: Scan, settings: DatasetSettings, seed: int) -> None:
+    total = sum(not picture.is_regularization for picture in found.pictures)
+    found.pictures, found.held_back = hold_back(
+        found.pictures, settings.validation_split, validation_seed(settings, seed)
+    )
+    if found.held_back:
+        found.notes.append(Log("dataset.held_back", {"count": len(found.held_back), "total": total}))
+    else:
+        found.notes.append(Log("dataset.none_held_back", {"share": f"{settings.validation_split:g}"}, "warning"))
 
 
 def _nothing_left(found: Scan, files: int, root: Path) -> UserError:

@@ -42,9 +42,11 @@ class Picture:
 
 @dataclass
 class Scan:
-    """What was found. `problems` are files that are not used, each with its reason; `notes` are things to know."""
+    """What was found. `problems` are files that are not used, each with its reason; `notes` are things to know;
+    `held_back` are pictures that are not trained on, but looked at with every file that is saved."""
 
     pictures: list[Picture] = field(default_factory=list)
+    held_back: list[Picture] = field(default_factory=list)
     problems: list[UserError] = field(default_factory=list)
     notes: list[Log] = field(default_factory=list)
 

@@ -44,6 +44,9 @@ IGNORED: dict[str, str] = {
     "metadata_description": "value",
     "metadata_license": "value",
     "metadata_tags": "value",
+    "validate_every_n_epochs": "value",  # the loss on pictures held back is computed with every file that is saved
+    "validate_every_n_steps": "value",
+    "max_validation_steps": "value",  # and always on all of them
 }
 
 # name: (kind on the command line, values at which it does nothing)

@@ -57,6 +57,8 @@ class DatasetSettings:
     bucket_no_upscale: bool = setting(False, "Never enlarge", "Small pictures train at their own size.")
     flip_aug: bool = setting(False, "Mirror", "Half of the showings are mirrored; not for one-sided features.")
     cache_latents_to_disk: bool = setting(False, "Keep latents on disk", "Encoded pictures are kept for the next run.")
+    validation_split: float = setting(0.0, "Held back", "Share of each folder's pictures that is not trained on; the loss on them is computed with every saved file.", minimum=0, maximum=1)
+    validation_seed: int | None = setting(None, "Held back seed", "Chooses the pictures that are held back, and the noise of their loss; empty: the run's seed.", minimum=0, maximum=4294967295)
 
 
 @dataclass
@@ -137,6 +139,7 @@ class RunSettings:
     training_comment: str = setting("", "Comment", "Written into the LoRA file.")
     trigger_word: str = setting("", "Trigger word", "Written into the LoRA file, for the card.")
     scrub_metadata: bool = setting(False, "Keep names private", "Folder names and tags are left out of the LoRA file.")
+    grid_after_training: bool = setting(True, "Preview grid afterwards", "When the run is done, its checkpoints are drawn side by side and judged; in Previews it is there to pick from.")
 
 
 @dataclass

@@ -19,7 +19,7 @@ from lib_lora_train.settings.values import NUMBERS_AS_TEXT
 _NONE_AT_ZERO = frozenset(
     {
         "max_train_epochs", "save_every_n_epochs", "save_every_n_steps", "save_last_n", "sample_every_n_epochs",
-        "sample_every_n_steps",
+        "sample_every_n_steps", "validation_split",
     }
 )  # fmt: skip
 
@@ -81,6 +81,8 @@ def _kohya_values(settings: TrainSettings) -> Iterator[tuple[str, str, Any]]:
         yield "", "network_args", arguments
     for item in describe(TrainSettings):
         value = getattr(getattr(settings, item.group), item.name)
+        if item.name == "validation_seed" and value is None and settings.dataset.validation_split:
+            value = settings.run.seed  # without one those scripts choose twice, and train on what they held back
         if item.kohya in kohya.OWN or value in (None, "", []):
             continue
         if item.name == "max_token_length" and value == 75:  # the default there, which the flag does not offer
