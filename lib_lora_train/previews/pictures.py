@@ -12,11 +12,11 @@ from lib_lora_train.collection.layout import CACHE
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import atomic_path
 from lib_lora_train.preview.grids import Cell
+from lib_lora_train.previews.offers import NOTHING, offered
 from lib_lora_train.previews.sending import paste_of
 from lib_lora_train.previews.showing import View
 from lib_lora_train.previews.store import cell_store
 from lib_lora_train.project import Project
-from lib_lora_train.runs.picking import suggest_name
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
@@ -73,19 +73,14 @@ def difference(project: Project, view: View, key: str) -> bytes:
 
 
 def cell_text(host: Host, project: Project, view: View, key: str) -> dict[str, Any]:
-    """What draws the cell again in txt2img, and the name that picking it would take; `paste` and `usable` as `paste_of`
-    gives them. Raises UserError: preview.no_cell."""
+    """What draws the cell again in txt2img, and what picking it would take: as `paste_of` and `offered` say.
+
+    Raises UserError("preview.no_cell").
+    """
     cell, grid = find_cell(view, key), view.kept.grid
     drawing, prompt = grid.drawing, grid.prompts[cell.prompt].text
     path = picture_path(project, view, key)
-    lora, name = "", ""
-    if cell.column >= 0:
-        source = view.kept.sources[cell.column]
-        lora = grid.columns[cell.column].path.stem
-        try:
-            name = suggest_name(host, project, source.run, Path(source.file).name)
-        except UserError:  # the file or its run is gone: it can be looked at, not picked
-            name = ""
+    lora = grid.columns[cell.column].path.stem if cell.column >= 0 else ""
     tag = f"<lora:{lora}:{cell.weight:g}>" if lora else ""
     infotext = cell_store(project).infotext(path.stem)
     return {
@@ -96,7 +91,7 @@ def cell_text(host: Host, project: Project, view: View, key: str) -> dict[str, A
         **paste_of(host, project, view, cell, infotext),
         "lora": lora,
         "weight": cell.weight if lora else 0.0,
-        "name": name,
+        **(offered(host, project, view.kept.sources[cell.column]) if lora else NOTHING),
         "sampler": drawing.sampler,
         "steps": drawing.steps,
         "cfg_scale": drawing.cfg_scale,

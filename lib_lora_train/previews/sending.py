@@ -27,12 +27,13 @@ def paste_of(host: Host, project: Project, view: View, cell: Cell, infotext: str
     """
     if cell.column < 0:
         return {"usable": "", "paste": without_hashes(infotext)}
+    from lib_lora_train.host.infotext import with_lora, with_other_name  # torch; a page that starts needs none
+
     path, source = view.kept.grid.columns[cell.column].path, view.kept.sources[cell.column]
     name = _published(host, project, source.run, Path(source.file).name) or _own(host, path)
-    tag = f"<lora:{path.stem}:"
-    if not name or tag not in infotext:
+    if not name or with_lora("", name, cell.weight)[1] is not None:
         return {"usable": "", "paste": ""}
-    return {"usable": name, "paste": without_hashes(infotext.replace(tag, f"<lora:{name}:"))}
+    return {"usable": name, "paste": without_hashes(with_other_name(infotext, path.stem, name, cell.weight))}
 
 
 def without_hashes(infotext: str) -> str:

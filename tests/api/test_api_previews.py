@@ -119,6 +119,7 @@ def test_pictures_of_a_cell(server: Server) -> None:
     text = server.data("GET", f"{place}/cells/{key}/text")
     assert text["prompt"] == f"zuna, girl <lora:{FILE}:0.5>" and text["infotext"] == picture.text["parameters"]
     assert (text["lora"], text["weight"], text["seed"], text["name"]) == (FILE, 0.5, 1, "Zuna 2")
+    assert (text["trigger"], text["others"]) == ("zuna", 1)
 
     plain = next(each["key"] for each in shown["cells"] if each["column"] < 0 and each["seed"] == 1)
     other = Image.open(io.BytesIO(server.call("GET", f"{place}/cells/{plain}").content)).convert("RGB")
@@ -356,6 +357,9 @@ def test_a_sweep_stands_in_one_grid(server: Server) -> None:
     assert [each["label"] for each in planned["runs"]] == ["network_dim 2", "network_dim 4"] and not planned["started"]
     changed_in = [{each["setting"]: each["value"] for each in run["settings"]} for run in planned["runs"]]
     assert [each["network.network_dim"] for each in changed_in] == [2, 4]
+    assert all(each["steps"] > 0 and each["problem"] is None for each in planned["runs"])
+    refused = server.data("POST", f"{place}/sweep", json={"values": {"max_train_epochs": [1], "checkpoint": ["x", "demo"]}})
+    assert [each["problem"] and each["problem"]["code"] for each in refused["runs"]] == ["host.checkpoint_missing", None]
     assert len(server.data("GET", f"{home(server)}/runs")["runs"]) == 1
     started = server.data("POST", f"{place}/sweep", json={"values": {"network_dim": [2, 4]}, "start": True})
     for run in started["runs"]:
