@@ -17,7 +17,7 @@ from lib_lora_train.previews.tools import shown_tools, use_tool
 from lib_lora_train.runs.drafts import read_draft
 from lib_lora_train.runs.history import changed_settings
 from lib_lora_train.runs.picking import unpick
-from lib_lora_train.runs.sweeps import plan_sweep
+from lib_lora_train.runs.sweeps import look_at_run, plan_sweep
 from lib_lora_train.settings.reading import from_document
 from lib_lora_train.words import word
 
@@ -71,7 +71,7 @@ def run_tool(project_id: str, tool: str, body: LoraTool, call: Call = CALL) -> R
 
 @policy(Policy.WRITE)
 def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
-    """A run for every combination of some settings' values; with `start` they are put in line, all or none."""
+    """A run for every combination of some settings' values, with its steps; with `start` they are put in line, all or none."""
     project = call.studio.project(call.visitor, project_id)
     settings = read_draft(project) if body.settings is None else from_document(body.settings, "settings").settings
     planned = plan_sweep(settings, body.values)
@@ -79,7 +79,9 @@ def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
     runs = []
     for place, each in enumerate(planned):
         changed = [{**vars(item), "label": word(item.label, call.language)} for item in changed_settings(each.settings)]
-        run = {"label": each.label, "settings": changed, "run": "", "job": ""}
+        steps, problem = look_at_run(call.studio.host, project, each)
+        said = problem.as_dict(call.language) if problem is not None else None
+        run = {"label": each.label, "settings": changed, "steps": steps, "problem": said, "run": "", "job": ""}
         runs.append(run | ({"run": started[place].run_id, "job": started[place].job.id} if started else {}))
     return reply({"runs": runs, "started": bool(started)})
 

@@ -80,6 +80,14 @@ def plan_sweep(settings: TrainSettings, values: Mapping[str, Sequence[object]]) 
     return runs
 
 
+def look_at_run(host: Host, project: Project, run: SweepRun) -> tuple[int, UserError | None]:
+    """How many steps it would take, and what it would be refused for; then 0 steps."""
+    try:
+        return check_trainable(host, project, run.settings), None
+    except UserError as error:
+        return 0, error
+
+
 def start_sweep(
     host: Host, registry: Registry, project: Project, runs: Sequence[SweepRun], owner: str = ""
 ) -> list[Started]:

@@ -358,8 +358,8 @@ def test_a_sweep_stands_in_one_grid(server: Server) -> None:
     changed_in = [{each["setting"]: each["value"] for each in run["settings"]} for run in planned["runs"]]
     assert [each["network.network_dim"] for each in changed_in] == [2, 4]
     assert all(each["steps"] > 0 and each["problem"] is None for each in planned["runs"])
-    refused = server.data("POST", f"{place}/sweep", json={"values": {"max_train_epochs": [1], "checkpoint": ["x", "demo"]}})
-    assert [each["problem"] and each["problem"]["code"] for each in refused["runs"]] == ["host.checkpoint_missing", None]
+    refused = server.data("POST", f"{place}/sweep", json={"values": {"network_weights": ["", "nothing"]}})
+    assert [each["problem"] and each["problem"]["code"] for each in refused["runs"]] == [None, "run.no_lora"]
     assert len(server.data("GET", f"{home(server)}/runs")["runs"]) == 1
     started = server.data("POST", f"{place}/sweep", json={"values": {"network_dim": [2, 4]}, "start": True})
     for run in started["runs"]:
