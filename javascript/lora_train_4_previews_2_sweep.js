@@ -10,7 +10,8 @@
         say, openTab, lookNow, loadRuns, joined, SweepAxis,
     } = loraTrain;
     const WAIT = 300; // ms after the last key
-    const REFUSED = ["run.logging_dir", "run.sample_prompts", "run.training_comment"]; // and what a project decides
+    // Nobody would compare these; what a project decides is left out as well.
+    const REFUSED = ["run.logging_dir", "run.sample_prompts", "run.training_comment", "run.grid_after_training"];
     const FORM = ""; // the settings of Train's form, else those of a run
     const MOST_RUNS = 20; // to begin with
 
