@@ -1,7 +1,7 @@
 /**
  * The grids of the open project as the server has them: `loraTrain.previews`. The card, its parts and its windows read
- * them, and change them through `act`, `giveStars`, `redraw`, `stop` and `goOn`; then it emits "previews" (the overview or the grid
- * changed; also once a second while a grid is drawn) and "previews-chosen".
+ * them, and change them through `act`, `giveStars`, `redraw`, `stop` and `goOn`; then it emits "previews" (the overview
+ * or the grid changed; also once a second while a grid is drawn) and "previews-chosen".
  *
  * A window is a class that takes the model and has `element`; the card shows it in a sheet (`loraTrain.openSheet`) and
  * then calls `opened(given)`, and `closed()` when it was closed, where the window has them. `given` of PreviewPlan is
@@ -17,9 +17,6 @@
     const AXES = ["columns", "weights", "bases", "prompts", "seeds"];
 
     /**
-     * @typedef {{key: string, base: number, column: number, weight: number, prompt: number, seed: number,
-     *   made: boolean, stars: number, scores: Object<string, ?number>}} PreviewCell
-     *   numbers are places in the axes; `column` is -1 and `weight` 0 where no LoRA is on; `seed` is the seed itself
      * @typedef {{id: string, title: string, runs: string[], columns: number, weights: number[], prompts: number,
      *   seeds: number[], cells: number, made: number, state: string, job: ?PreviewJob, created: number,
      *   recommended: ?Object}} PreviewLine
@@ -34,8 +31,7 @@
             this.overview = null;
             /** @type {?Object} the grid that is shown, as GET /grids/{id} answers; null where there is none */
             this.grid = null;
-            /** @type {Map<string, PreviewCell>} by key, in the order in which they are drawn */
-            this.cells = new Map();
+            this.list = new loraTrain.PreviewCells();
             /** @type {?string} key of the cell that the buttons are about */
             this.chosen = null;
             /** @type {Set<string>} keys of several that were chosen to be drawn again */
@@ -45,11 +41,9 @@
             this.project = "";
             /** @type {?Element} what has to be in sight for the server to be watched */
             this.panel = null;
-            this.places = new Map(); // cells by their place
-            this.turns = new Map(); // by key: how often a picture came while this page was open
             this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
             this.asked = this.taken = 0; // questions, counted: an older answer is not taken over after a newer one
-            this.queue = Promise.resolve(); // changes, one after the other
+            this.stars = Promise.resolve(); // those that are being given
             on("project", () => this.open());
             on("ended", (run) => this.runEnded(run));
             on("runs", () => { if (this.inSight) attempt(() => this.look()); });
@@ -77,12 +71,17 @@
 
         // ------------------------------------------------------------------ cells
 
+        /** By key, in the order in which they are drawn. @returns {Map<string, PreviewCell>} */
+        get cells() {
+            return this.list.byKey;
+        }
+
         /**
          * The cell at a place; that of weight 0 is the same for every column.
          * @returns {?PreviewCell}
          */
         at(base, column, weight, prompt, seed) {
-            return this.places.get(placeOf(base, weight === 0 ? -1 : column, weight, prompt, seed)) || null;
+            return this.list.at(base, column, weight, prompt, seed);
         }
 
         /** The same picture without the LoRA; null where the grid has no weight 0. @returns {?PreviewCell} */
@@ -122,7 +121,7 @@
 
         /** The address of a cell's picture: "picture", "thumbnail" or "difference". */
         address(key, what = "picture") {
-            const turn = this.turns.get(key);
+            const turn = this.list.turns.get(key);
             const query = turn ? {v: turn} : {};
             if (what === "difference") return url(this.path("difference", key), query);
             return url(this.path("cells", key, ...(what === "thumbnail" ? [what] : [])), query);
@@ -145,9 +144,7 @@
 
         forget() {
             this.grid = null;
-            this.cells = new Map();
-            this.places = new Map();
-            this.turns = new Map();
+            this.list = new loraTrain.PreviewCells();
             this.chosen = this.marked = null;
             this.selected = new Set();
         }
@@ -200,16 +197,9 @@
                 return;
             }
             const same = this.grid !== null && this.grid.id === grid.id;
-            const before = same ? this.cells : new Map();
             if (!same) this.forget();
             this.grid = grid;
-            this.cells = new Map(grid.cells.map((cell) => [cell.key, cell]));
-            this.places = new Map(grid.cells.map((cell) => [
-                placeOf(cell.base, cell.column, cell.weight, cell.prompt, cell.seed), cell]));
-            for (const cell of grid.cells) {
-                const old = before.get(cell.key);
-                if (old && !old.made && cell.made) this.turned(cell);
-            }
+            this.list = new loraTrain.PreviewCells(grid.cells, same ? this.list : null);
             if (this.marked && !this.cells.has(this.marked)) this.marked = null;
             for (const key of this.selected) if (!this.cells.has(key)) this.selected.delete(key);
             if (this.chosen && this.cells.has(this.chosen)) return;
@@ -223,23 +213,11 @@
             const {grid} = this;
             if (!grid || said.id !== grid.id || said.size !== this.cells.size) return false;
             if (AXES.some((axis) => JSON.stringify(said[axis]) !== JSON.stringify(grid[axis]))) return false;
-            const drawn = new Uint8Array(said.size);
-            for (const [from, to] of said.drawn) drawn.fill(1, from, to);
-            let place = 0;
-            for (const cell of this.cells.values()) {
-                const made = drawn[place] === 1;
-                if (made && !cell.made) this.turned(cell);
-                cell.made = made;
-                place += 1;
-            }
+            this.list.setDrawn(said.drawn);
             const ended = grid.job !== null && said.job === null;
             this.grid = {...grid, ...said};
             emit("previews", this);
             return !ended;
-        }
-
-        turned(cell) {
-            this.turns.set(cell.key, (this.turns.get(cell.key) || 0) + 1);
         }
 
         async poll() {
@@ -290,33 +268,29 @@
         // ------------------------------------------------------------------ changing
 
         /**
-         * Runs a change when those begun before are done, and looks again. Resolves to what `work` gave.
+         * Runs a change, and looks again. Resolves to what `work` gave.
          * @param {function(): Promise} work
          */
-        act(work) {
-            const turn = this.queue.then(async () => {
+        async act(work) {
+            this.changes += 1;
+            try {
+                return await work();
+            } finally {
                 this.changes += 1;
-                try {
-                    return await work();
-                } finally {
-                    this.changes += 1;
-                    await attempt(() => this.look());
-                }
-            });
-            this.queue = turn.catch(() => {});
-            return turn;
+                await attempt(() => this.look());
+            }
         }
 
-        /** As `act`, where the answer is the grid without its cells and nothing else has changed. */
-        change(work) {
-            const turn = this.queue.then(async () => {
+        /** Stars that are given quickly arrive in their order. */
+        sendStars(body) {
+            const turn = this.stars.then(async () => {
                 const {project} = this;
                 this.changes += 1;
-                const said = await work();
+                const said = await api.put(this.path("stars"), body);
                 this.changes += 1;
                 if (project === this.project && !this.takeState(said)) await this.look();
             });
-            this.queue = turn.catch(() => {});
+            this.stars = turn.catch(() => {});
             return turn;
         }
 
@@ -327,7 +301,7 @@
             const before = cell.stars;
             cell.stars = stars;
             emit("previews-chosen", this);
-            return this.change(() => api.put(this.path("stars"), {cell: key, stars})).catch((error) => {
+            return this.sendStars({cell: key, stars}).catch((error) => {
                 cell.stars = before;
                 emit("previews-chosen", this);
                 throw error;
@@ -346,10 +320,6 @@
         goOn() {
             return this.act(() => api.post(this.path("continue")));
         }
-    }
-
-    function placeOf(base, column, weight, prompt, seed) {
-        return `${base} ${column} ${weight} ${prompt} ${seed}`;
     }
 
     /** Grids are numbered: g02 is later than g01. */
