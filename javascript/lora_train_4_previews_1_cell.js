@@ -61,7 +61,7 @@
                 run: () => desk.setMode("difference"),
             });
             this.flicker = button(text("Flicker"), {
-                name: "flicker", title: text("In turn with the marked cell, or with the one without the LoRA (F)"),
+                name: "flicker", title: text("In turn with the marked picture, or with the one without the LoRA (F)"),
                 run: () => desk.setMode("flicker"),
             });
             this.mark = button(text("Mark"), {

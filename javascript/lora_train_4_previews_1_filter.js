@@ -6,7 +6,7 @@
 
     const {on, text, plural, number, make, write, button, select, openDialog, previewValues, headWords} = loraTrain;
     const AXES = {
-        prompt: () => text("Prompts"), seed: () => text("Seeds"), column: () => text("Checkpoints"),
+        prompt: () => text("Prompts"), seed: () => text("Seeds"), column: () => text("Files"),
         weight: () => text("Weights"), base: () => text("Base checkpoints"),
     };
 
@@ -80,8 +80,8 @@
             this.desk = desk;
             this.matrix = matrix;
             this.arrangement = select([
-                ["files", text("Checkpoints and weights across")], ["weights", text("Weights across, checkpoints down")],
-                ["epochs", text("Checkpoints across, weights down")], ["seeds", text("Seeds across")],
+                ["files", text("Files and weights across")], ["weights", text("Weights across, files down")],
+                ["epochs", text("Files across, weights down")], ["seeds", text("Seeds across")],
             ], desk.arrangement, {"aria-label": text("Arrangement"), name: "arrangement"});
             this.arrangement.addEventListener("change", () => desk.arrange(this.arrangement.value, desk.swapped));
             this.swap = button(text("Swap rows and columns"), {
@@ -154,8 +154,8 @@
             ]),
             group(text("In the grid and in full screen"), [
                 [["D"], text("Difference from the picture without the LoRA")],
-                [["F"], text("In turn with the marked cell, or with the one without the LoRA (F)")],
-                [["M"], text("Mark the cell that others are compared with")],
+                [["F"], text("In turn with the marked picture, or with the one without the LoRA")],
+                [["M"], text("Mark the picture that others are compared with")],
                 [["1", "5"], text("Give stars, which win over the scores")],
                 [["0"], text("Take the stars away")],
             ])));

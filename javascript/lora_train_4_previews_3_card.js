@@ -113,12 +113,13 @@
             const {project, runs} = state;
             const trained = runs.some((run) => run.state === "done" || run.step > 0);
             const [words, label, tab] = !project
-                ? [text("Name your project and add pictures; what it has learnt is compared here after the training."),
+                ? [text("Name your project and add pictures; what a training makes of them is compared here."),
                     text("To the dataset"), "dataset"]
-                : trained ? [text("There is no grid yet. Make one of the checkpoints of a run, or of LoRA files: "
-                    + "you see which file at which weight is the best."), text("To the runs"), "runs"]
-                    : [text("Train first: when a run has ended, its checkpoints are compared here by themselves. "
-                        + "LoRA files that you have already can be compared as well."), text("To the training"), "train"];
+                : trained
+                    ? [text("There is no grid yet. It shows which file of a run is the best, and at which weight."),
+                        text("To the runs"), "runs"]
+                    : [text("Train first; the files of a run are compared here. Those you have already can be, too."),
+                        text("To the training"), "train"];
             if (this.emptyShown === words) return;
             this.emptyShown = words;
             const make_ = project && loraTrain.PreviewPlan ? button(text("Make a grid"), {
