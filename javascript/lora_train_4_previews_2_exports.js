@@ -67,8 +67,10 @@
             const line = (name, label, words, run, ...more) => make("div", {class: "lora_train_previews_export"},
                 make("div", {}, make("strong", {}, label), make("p", {class: "lora_train_hint"}, words)),
                 make("div", {class: "lora_train_row"}, button(text("Save"), {name: `export-${name}`, run}), ...more));
-            this.plotText = make("textarea", {class: "lora_train_input", rows: 8, readonly: "", spellcheck: "false",
-                translate: "no", "aria-label": text("Text of the X/Y/Z plot")});
+            this.plotText = make("textarea", {
+                class: "lora_train_input", rows: 8, readonly: "", spellcheck: "false", translate: "no",
+                "aria-label": text("Text of the X/Y/Z plot"),
+            });
             this.plot = make("div", {class: "lora_train_previews_plot", hidden: true}, this.plotText,
                 make("div", {class: "lora_train_row"},
                     button(text("Copy"), {name: "copy-plot", run: () => loraTrain.copyAndSay(this.plotText.value)})));
@@ -76,12 +78,12 @@
                 line("png", text("One large picture"), text("All cells with their labels, as PNG."),
                     () => this.save("png")),
                 line("zip", text("Everything"), text(
-                    "The large picture, each cell as PNG with the text that draws it again, the scores, the recommendation."),
+                    "The large picture, each cell as PNG with the text that draws it again, scores and recommendation."),
                 () => this.save("zip")),
                 line("csv", text("Scores as a table"), text("One row for each cell, for a spreadsheet (CSV)."),
                     () => this.save("csv")),
                 line("plot", text("Text for the WebUI’s X/Y/Z plot"), text(
-                    "Pasted into txt2img, it sets prompt, parameters and the script, so that the WebUI draws the grid."),
+                    "Pasted into txt2img, it sets prompt, parameters and script: the WebUI draws the grid."),
                 () => this.save("plot"), button(text("Show"), {name: "show-plot", run: () => this.showPlot()})),
                 this.plot,
             ];
@@ -110,8 +112,9 @@
             this.signature = signature;
             const heading = make("h4", {}, text("The chosen cell"));
             if (!cell || !cell.made) {
-                this.cell.replaceChildren(heading, make("p", {class: "lora_train_hint"}, cell
-                    ? text("It is not drawn yet.") : text("Choose a cell in the grid, and it can be saved here by itself.")));
+                const why = cell ? text("It is not drawn yet.")
+                    : text("Choose a cell in the grid, and it can be saved here by itself.");
+                this.cell.replaceChildren(heading, make("p", {class: "lora_train_hint"}, why));
                 return;
             }
             const save = (what, label, ending) => button(label, {
@@ -135,7 +138,8 @@
         /** What a cell shows, as a name. */
         cellName(cell, ending) {
             const {grid} = this.model;
-            const file = cell.column < 0 ? text("without LoRA") : grid.columns[cell.column].file.replace(/\.[^.]*$/, "");
+            const file = cell.column < 0 ? text("without LoRA")
+                : grid.columns[cell.column].file.replace(/\.[^.]*$/, "");
             return `${file} w${cell.weight} p${cell.prompt + 1} s${cell.seed}${ending}`;
         }
 

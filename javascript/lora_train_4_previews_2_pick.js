@@ -27,7 +27,9 @@
 
     /** What is wrong with using a cell; "" where nothing is. */
     function refusedWords(model, cell) {
-        if (cell.column < 0) return text("This picture was drawn without a LoRA. Choose one with a weight other than 0.");
+        if (cell.column < 0) {
+            return text("This picture was drawn without a LoRA. Choose one with a weight other than 0.");
+        }
         if (!cell.made) return text("This picture is not drawn yet.");
         if (model.grid.columns[cell.column].there) return "";
         return text("The file of this picture is gone.");
@@ -86,7 +88,8 @@
         }
 
         showRefused(sentence) {
-            this.main.replaceChildren(make("p", {class: "lora_train_message lora_train_error", role: "alert"}, sentence));
+            this.main.replaceChildren(
+                make("p", {class: "lora_train_message lora_train_error", role: "alert"}, sentence));
         }
 
         makeForm() {
@@ -120,7 +123,8 @@
                 field(text("Negative prompt"), this.negative),
                 field(text("Notes"), this.notes, text("For yourself; they stand on the card.")),
                 told.others > 0 ? this.makeOthers() : null,
-                check(this.scrub, text("Leave out what the file says of your pictures: tags, folders, times, settings")),
+                check(this.scrub,
+                    text("Leave out what the file says of your pictures: tags, folders, times, settings")),
                 check(this.compare, text("Draw the picture again with the published file, and compare")),
                 this.clash,
                 make("div", {class: "lora_train_row"}, this.press));
@@ -135,13 +139,14 @@
         makeOthers() {
             const {others} = this.told;
             const words = othersWords(others);
+            const label = plural(others, "The {count} other checkpoint of the run",
+                "The {count} other checkpoints of the run");
             const hint = make("p", {class: "lora_train_hint", role: "status"}, words[0][2]);
             return make("div", {class: "lora_train_previews_pick_others"},
-                choice(plural(others, "The {count} other checkpoint of the run", "The {count} other checkpoints of the run"),
-                    words.map(([key, label]) => [key, label]), "keep", (key) => {
-                        this.others = key;
-                        write(hint, words.find(([one]) => one === key)[2]);
-                    }), hint);
+                choice(label, words.map(([key, short]) => [key, short]), "keep", (key) => {
+                    this.others = key;
+                    write(hint, words.find(([one]) => one === key)[2]);
+                }), hint);
         }
 
         /** What the prompt will hold; a name that was refused may be right now. */
@@ -153,8 +158,8 @@
         get values() {
             return {
                 cell: this.cell.key, name: this.name.value.trim(), weight: Number(this.weight.value),
-                trigger: this.trigger.value.trim(), negative: this.negative.value.trim(), notes: this.notes.value.trim(),
-                scrub: this.scrub.checked, compare: this.compare.checked, others: this.others, wait: false,
+                trigger: this.trigger.value.trim(), negative: this.negative.value.trim(),
+                notes: this.notes.value.trim(), scrub: this.scrub.checked, compare: this.compare.checked, others: this.others, wait: false,
             };
         }
 

@@ -5,7 +5,7 @@
 (() => {
     "use strict";
 
-    const {state, api, text, pause, say} = loraTrain;
+    const {state, api, text, pause, make, say} = loraTrain;
     const FIELD = "#txt2img_prompt textarea";
     // Both tabs have one by this name; it reads parameters out of the prompt beside it.
     const PRESS = "#tab_txt2img #paste, #txt2img_tools #paste, #txt2img_toprow #paste";
@@ -108,7 +108,7 @@
         }
         const place = document.querySelector("dialog[open]") || document.body;
         const before = document.activeElement;
-        const field = loraTrain.make("textarea", {class: "lora_train_previews_copied", value: words, "aria-hidden": true});
+        const field = make("textarea", {class: "lora_train_previews_copied", value: words, "aria-hidden": true});
         place.append(field);
         field.select();
         const done = document.execCommand("copy");

@@ -15,11 +15,12 @@
     function toolWords(name) {
         return {
             resize: [text("Change the rank"), text(
-                "A smaller file that does nearly the same: each layer is brought to the rank that comes nearest (SVD).")],
+                "A smaller file that does nearly the same: each layer is brought to the nearest of that rank (SVD).")],
             merge: [text("Merge several"), text("One file that does what these do together, each at its weight.")],
             scrub: [text("Clean the metadata"), text(
                 "A copy that says nothing of your pictures: no tags, folders, times and settings of the training.")],
-            convert: [text("Change the precision"), text("A copy with numbers of another size: fp16 and bf16 take half of fp32.")],
+            convert: [text("Change the precision"), text(
+                "A copy with numbers of another size: fp16 and bf16 take half of fp32.")],
         }[name];
     }
 
