@@ -11,7 +11,6 @@
     const BEYOND = 1; // rows and columns beyond what is in sight
     const SMALL = 256; // px of the longer side of a thumbnail
     const SETTLE = 70; // ms: what is scrolled past is not loaded
-    const WHEEL = 40; // of a wheel's turn, for one size
 
     class PreviewMatrix {
         /** @param {PreviewDesk} desk @param {{open: function(): void}} calls `open`: full screen */
@@ -24,7 +23,6 @@
             /** @type {Map<number, {element: HTMLElement, cells: Map<number, HTMLElement>}>} by row */
             this.rows = new Map();
             this.loaded = new Set(); // addresses of pictures that were shown once
-            this.turned = 0;
             this.heads = new loraTrain.PreviewHeads();
             this.body = make("div", {class: "lora_train_matrix_body", role: "rowgroup"});
             this.space = make("div", {class: "lora_train_matrix_space"}, this.heads.top, this.heads.left, this.body);
@@ -35,27 +33,10 @@
             this.tip = new loraTrain.PreviewTip(desk);
             this.element = make("div", {class: "lora_train_matrix_place"}, this.scroller, this.tip.element);
             this.fillSoon = later(SETTLE, () => this.loadPictures());
-            this.listen();
+            this.hand = new loraTrain.PreviewHand(this);
+            new ResizeObserver(() => this.drawSoon()).observe(this.scroller);
             on("previews", () => this.drawSoon());
             on("previews-view", () => this.look());
-        }
-
-        listen() {
-            const {scroller} = this;
-            scroller.addEventListener("scroll", () => {
-                this.tip.hide();
-                this.drawSoon();
-            }, {passive: true});
-            scroller.addEventListener("keydown", (event) => this.key(event));
-            scroller.addEventListener("click", (event) => this.click(event));
-            scroller.addEventListener("dblclick", (event) => { if (this.placeOf(event)) this.open(); });
-            scroller.addEventListener("wheel", (event) => this.wheel(event), {passive: false});
-            scroller.addEventListener("pointermove", (event) => {
-                const cell = event.pointerType === "touch" ? null : event.target.closest(".lora_train_matrix_cell");
-                this.tip.over(cell, cell ? this.model.cells.get(cell.dataset.key) : null);
-            });
-            scroller.addEventListener("pointerleave", () => this.tip.hide());
-            new ResizeObserver(() => this.drawSoon()).observe(scroller);
         }
 
         // ------------------------------------------------------------------ drawing
@@ -263,7 +244,7 @@
             const {geometry, scroller, desk} = this;
             if (!geometry) return null;
             const {x, y, width, height, left, top} = geometry;
-            let at = this.pointed;
+            let at = this.hand.pointed;
             if (!at) {
                 const own = [left + x[desk.column] + width / 2 - scroller.scrollLeft,
                     top + y[desk.row] + height / 2 - scroller.scrollTop];
@@ -280,70 +261,6 @@
             const {x, y, width, height, left, top} = this.geometry;
             this.scroller.scrollLeft = x[column] + across * width + left - at[0];
             this.scroller.scrollTop = y[row] + down * height + top - at[1];
-        }
-
-        wheel(event) {
-            if (!(event.ctrlKey || event.metaKey)) return;
-            event.preventDefault();
-            this.turned += event.deltaMode === 0 ? event.deltaY : event.deltaY * WHEEL;
-            if (Math.abs(this.turned) < WHEEL) return;
-            const {left, top} = this.scroller.getBoundingClientRect();
-            this.pointed = [event.clientX - left, event.clientY - top];
-            this.desk.zoom(this.turned < 0 ? 1 : -1);
-            this.pointed = null;
-            this.turned = 0;
-        }
-
-        /** Row and column under an event. */
-        placeOf(event) {
-            const cell = event.target.closest(".lora_train_matrix_cell");
-            return cell && cell.dataset.key ? [Number(cell.dataset.row), Number(cell.dataset.column)] : null;
-        }
-
-        click(event) {
-            const at = this.placeOf(event);
-            if (!at) return;
-            this.tip.hide();
-            const {desk, model} = this;
-            const from = [desk.row, desk.column];
-            if (event.ctrlKey || event.metaKey) this.toggle(...at);
-            else if (event.shiftKey) this.selectTo(from, at);
-            else {
-                if (model.selected.size) model.select([]);
-                desk.go(...at);
-            }
-        }
-
-        toggle(row, column) {
-            const {desk, model} = this;
-            const selected = new Set(model.selected);
-            const {key} = desk.cellAt(row, column);
-            if (!selected.delete(key)) selected.add(key);
-            model.select(selected);
-            desk.go(row, column);
-        }
-
-        /** Everything between two places. */
-        selectTo(from, to) {
-            const keys = [];
-            for (let row = Math.min(from[0], to[0]); row <= Math.max(from[0], to[0]); row++) {
-                for (let column = Math.min(from[1], to[1]); column <= Math.max(from[1], to[1]); column++) {
-                    const cell = this.desk.cellAt(row, column);
-                    if (cell) keys.push(cell.key);
-                }
-            }
-            this.model.select([...this.model.selected, ...keys]);
-        }
-
-        key(event) {
-            const {geometry, scroller, desk, model} = this;
-            if (!geometry || event.key === "Tab") return;
-            event.stopPropagation(); // the WebUI has keys of its own
-            const rows = Math.max(1, Math.floor((scroller.clientHeight - geometry.top) / (geometry.height + GAP)));
-            if (event.key === " ") this.toggle(desk.row, desk.column);
-            else if (event.key === "Escape" && model.selected.size) model.select([]);
-            else if (!desk.key(event, {rows, open: this.open})) return;
-            event.preventDefault();
         }
     }
 

@@ -22,7 +22,10 @@
             /** @type {Object<string, {element: HTMLElement}>} the windows that were opened */
             this.windows = {};
             this.desk = new loraTrain.PreviewDesk(model);
-            const open = () => this.viewer.open();
+            const open = () => {
+                if (!model.chosenCell) this.desk.go(this.desk.row, this.desk.column);
+                this.viewer.open();
+            };
             this.matrix = new loraTrain.PreviewMatrix(this.desk, {open});
             this.view = new loraTrain.PreviewCellView(this.desk, {open});
             this.viewer = new loraTrain.PreviewViewer(this.desk, () => this.matrix.focus());
