@@ -8,7 +8,7 @@ import unicodedata
 from typing import TextIO
 
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
-from lib_lora_train.signals import Event, Log, Sampled, Saved, Stage, Step
+from lib_lora_train.signals import Event, Log, Sampled, Saved, Stage, Step, Validated
 
 BAR_WIDTH = 12  # a whole line then fits into 80 columns
 REDRAW_SECONDS = 0.1  # on a terminal
@@ -36,6 +36,8 @@ class Progress:
             self.line(message(event.code, self._language, **event.values))
         elif isinstance(event, Saved):
             self.line(message("cli.saved", self._language, name=event.path.name, step=event.step))
+        elif isinstance(event, Validated):
+            self.line(message("cli.validated", self._language, step=event.step, loss=f"{event.loss:.4f}"))
         elif isinstance(event, Sampled):
             self.line(message("cli.sampled", self._language, name=event.path.name, step=event.step))
 

@@ -67,6 +67,17 @@ class Saved(Event):
 
 
 @dataclass(frozen=True)
+class Validated(Event):
+    """The loss on the pictures that are held back was computed, with the weights of `file`; "" before the first step."""
+
+    step: int
+    epoch: int
+    loss: float
+    pictures: int
+    file: str
+
+
+@dataclass(frozen=True)
 class Sampled(Event):
     """A sample picture was written."""
 
@@ -135,6 +146,10 @@ class Commands:
     def wait_while_paused(self, timeout: float | None = None) -> bool:
         """Returns True as soon as the job may go on (or must stop)."""
         return self._running.wait(timeout)
+
+    def wait_for_stop(self, timeout: float) -> bool:
+        """Returns True as soon as the job must stop, False after `timeout` seconds."""
+        return self._stop.wait(timeout)
 
     def take_save(self) -> bool:
         """True once for each `save_now`."""

@@ -111,9 +111,9 @@ def continue_run(project_id: str, run_id: str, body: Continued, call: Call = CAL
 
 @policy(Policy.READ)
 def show_metrics(project_id: str, run_id: str, after: int = Query(0, ge=0, le=MOST), call: Call = CALL) -> Response:
-    """The curve after a step: step, loss, smoothed loss, learning rate; thinned when it is long."""
+    """The curve after a step: step, loss, smoothed loss, learning rate; thinned when it is long. From that step on the loss on pictures that are held back."""
     metrics = read_metrics(call.studio.project(call.visitor, project_id), run_id, after)
-    return reply({"points": metrics.points, "last": metrics.last})
+    return reply({"points": metrics.points, "last": metrics.last, "validation": metrics.validation})
 
 
 @policy(Policy.READ)

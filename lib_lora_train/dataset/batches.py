@@ -72,9 +72,10 @@ def epoch_batches(cache: LatentCache, seed: int, epoch: int, batch_size: int) ->
 
 
 def fixed_captions(cache: LatentCache, settings: DatasetSettings) -> set[str]:
-    """All that `make_batch` will give where captions do not vary (`captions.captions_vary`)."""
-    unused = random.Random(0)
-    return {compose(entry.picture.caption, settings, 0, unused) for entry in cache.entries}
+    """All that `make_batch` will give where captions do not vary (`captions.captions_vary`), and those of pictures that
+    are held back."""
+    unused, entries = random.Random(0), (*cache.entries, *cache.held_back)
+    return {compose(entry.picture.caption, settings, 0, unused) for entry in entries}
 
 
 def make_batch(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lib_lora_train.dataset.buckets import Size, plan_crop
+from lib_lora_train.dataset.held_back import validation_seed
 from lib_lora_train.dataset.images import open_image
 from lib_lora_train.dataset.masks import load_mask
 from lib_lora_train.dataset.pictures import Picture, Scan, balance_regularization
@@ -54,10 +55,12 @@ class CachedPicture:
 
 @dataclass
 class LatentCache:
-    """All pictures that could be encoded, in the order of the scan; `problems` are those that could not."""
+    """All pictures that could be encoded, in the order of the scan; `problems` are those that could not. `held_back` are
+    not trained on, and never mirrored."""
 
     entries: list[CachedPicture] = field(default_factory=list)
     problems: list[UserError] = field(default_factory=list)
+    held_back: list[CachedPicture] = field(default_factory=list)
 
 
 def cache_latents(
@@ -75,34 +78,13 @@ def cache_latents(
 
     A latent is (mean + std * noise) * `latent_scale`, its noise drawn from (seed, content hash, mirrored or not), so
     that it does not depend on which other pictures there are. With `disk_folder`, means and deviations are kept
-    there under `vae_key`; a damaged file is made anew. A picture that turns out broken is logged and left out.
+    there under `vae_key`; a damaged file is made anew. A picture that turns out broken is logged and left out. Pictures
+    that are held back are encoded after the others: beside them in a batch, trained ones could round differently.
     Raises UserError("latents.not_finite") when the VAE fails on a picture even in full precision,
     UserError("dataset.all_broken") when nothing is left, and Stopped when told to stop.
     """
     work = _Work(settings, encode, LatentStore(disk_folder, vae_key) if disk_folder else None, events)
-    done: dict[Path, tuple[Picture, list[Posterior]]] = {}
-    problems: list[UserError] = []
-    waiting: defaultdict[Size, list[_Opened]] = defaultdict(list)
-    for opened in _open_all(found.pictures, work, commands):
-        for note in opened.notes:
-            events(note)
-        if opened.problem is not None:
-            problems.append(opened.problem)
-            events(Log(opened.problem.code, {"where": opened.problem.where, **opened.problem.values}, "warning"))
-        elif opened.pixels is None:
-            done[opened.picture.path] = (opened.picture, opened.posteriors)
-        else:
-            group = waiting[opened.picture.crop.bucket]
-            group.append(opened)
-            if len(group) == _batch_size(opened.picture.crop.bucket):
-                done.update(work.encode_batch(group))
-                group.clear()
-        events(Stage("dataset.encoding", len(done) + len(problems), len(found.pictures)))
-    for group in waiting.values():
-        _check_stop(commands)
-        if group:
-            done.update(work.encode_batch(group))
-            events(Stage("dataset.encoding", len(done) + len(problems), len(found.pictures)))
+    done, problems = _encode_all(found.pictures, work, commands)
     pictures = [done[picture.path][0] for picture in found.pictures if picture.path in done]
     if problems:  # with training pictures gone, regularization pictures are shown less often as well
         pictures, notes = balance_regularization(pictures)
@@ -114,7 +96,43 @@ def cache_latents(
             "dataset.all_broken", "train_data_dir", count=len(found.pictures), broken=len(problems), first=first
         )
     entries = [_sample(picture, done[picture.path][1], latent_scale, seed) for picture in pictures]
-    return LatentCache(entries, problems)
+    plain = replace(work, settings=replace(settings, flip_aug=False))
+    encoded, unread = _encode_all(found.held_back, plain, commands)
+    own_seed = validation_seed(settings, seed)
+    held_back = [
+        _sample(*encoded[each.path], latent_scale, own_seed) for each in found.held_back if each.path in encoded
+    ]
+    return LatentCache(entries, problems + unread, held_back)
+
+
+def _encode_all(
+    pictures: Sequence[Picture], work: _Work, commands: Commands | None
+) -> tuple[dict[Path, tuple[Picture, list[Posterior]]], list[UserError]]:
+    """By path what was encoded, and why others could not be."""
+    done: dict[Path, tuple[Picture, list[Posterior]]] = {}
+    problems: list[UserError] = []
+    waiting: defaultdict[Size, list[_Opened]] = defaultdict(list)
+    for opened in _open_all(pictures, work, commands):
+        for note in opened.notes:
+            work.events(note)
+        if opened.problem is not None:
+            problems.append(opened.problem)
+            work.events(Log(opened.problem.code, {"where": opened.problem.where, **opened.problem.values}, "warning"))
+        elif opened.pixels is None:
+            done[opened.picture.path] = (opened.picture, opened.posteriors)
+        else:
+            group = waiting[opened.picture.crop.bucket]
+            group.append(opened)
+            if len(group) == _batch_size(opened.picture.crop.bucket):
+                done.update(work.encode_batch(group))
+                group.clear()
+        work.events(Stage("dataset.encoding", len(done) + len(problems), len(pictures)))
+    for group in waiting.values():
+        _check_stop(commands)
+        if group:
+            done.update(work.encode_batch(group))
+            work.events(Stage("dataset.encoding", len(done) + len(problems), len(pictures)))
+    return done, problems
 
 
 def _sample(picture: Picture, posteriors: Sequence[Posterior], latent_scale: float, seed: int) -> CachedPicture:

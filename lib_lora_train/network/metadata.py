@@ -25,9 +25,6 @@ _FAMILIES = {
 _SGM = "https://github.com/Stability-AI/generative-models"
 # Options of kohya's that this trainer does not have, at the values that mean so; readers expect to see them.
 _OFF = {
-    "ss_num_validation_images": 0,
-    "ss_validation_seed": None,
-    "ss_validation_split": 0.0,
     "ss_max_validation_steps": None,
     "ss_validate_every_n_epochs": None,
     "ss_validate_every_n_steps": None,
@@ -88,6 +85,7 @@ class RunFacts:
     epoch: int
     optimizer: str
     gradient_checkpointing: bool = False
+    validation_images: int = 0  # held back, without repeats
     processes: int = 1
     folders: tuple[FolderFacts, ...] = ()
     buckets: Mapping[tuple[int, int], int] = field(default_factory=dict)
@@ -157,6 +155,7 @@ def _of_the_run(facts: RunFacts) -> dict[str, object]:
         "ss_output_name": facts.output_name,
         "ss_num_train_images": facts.train_images,
         "ss_num_reg_images": facts.reg_images,
+        "ss_num_validation_images": facts.validation_images,
         "ss_num_batches_per_epoch": facts.batches_per_epoch,
         "ss_num_epochs": facts.total_epochs,
         "ss_max_train_steps": facts.total_steps,
@@ -208,6 +207,8 @@ def _of_the_settings(settings: TrainSettings) -> dict[str, object]:
         "ss_flip_aug": dataset.flip_aug,
         "ss_shuffle_caption": dataset.shuffle_caption,
         "ss_keep_tokens": dataset.keep_tokens,
+        "ss_validation_split": dataset.validation_split,
+        "ss_validation_seed": dataset.validation_seed,
         "ss_enable_bucket": dataset.enable_bucket,
         "ss_bucket_no_upscale": dataset.bucket_no_upscale,
         "ss_min_bucket_reso": dataset.min_bucket_reso,

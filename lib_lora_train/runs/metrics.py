@@ -1,47 +1,57 @@
-"""A run's loss curve out of its metrics file: all of it thinned, or what came after a step."""
+"""A run's loss curves out of its files: all of it thinned, or what came after a step."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import dropwhile
 from pathlib import Path
+from typing import TypeVar
 
 from lib_lora_train.project import Project, run_folder
 from lib_lora_train.runs.infos import METRICS, metrics_line
+from lib_lora_train.runs.validation import read_validation
 
 Point = tuple[int, float, float, float]
+_T = TypeVar("_T")
 _PIECE = 1 << 16  # bytes that are read at a time, from the end
 _RATE = "unet"  # the rate that is drawn, where the U-Net is trained
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """`points` are (step, loss, smoothed loss, learning rate), by step; `last` is the last step there is.
+    """`points` are (step, loss, smoothed loss, learning rate), by step; `last` is the last step there is. `validation`
+    are (step, loss) on pictures that are held back.
 
     A `last` below the step that was asked after means that the run went back to an earlier state: ask for all again.
     """
 
     points: list[Point]
     last: int
+    validation: list[tuple[int, float]] = field(default_factory=list)
 
 
 def read_metrics(project: Project, run_id: str, after: int = 0, most: int = 2000) -> Metrics:
-    """The steps after step `after`, at most `most` of them, evenly thinned, always with the last one.
+    """The steps after step `after`, at most `most` of them, evenly thinned, always with the last one. Held back pictures
+    are looked at after a step was told: the losses on them are those from that step on.
 
     Raises UserError("project.no_run").
     """
-    lines = _lines_after(run_folder(project, run_id) / METRICS, after)
+    folder, most = run_folder(project, run_id), max(most, 1)
+    validated = {each.step: each.loss for each in read_validation(folder) if each.step >= after}
+    validation = _thinned(list(validated.items()), most)
+    lines = _lines_after(folder / METRICS, after)
     while lines and metrics_line(lines[-1]) is None:
         lines.pop()
     if not lines:
-        return Metrics([], 0)
+        return Metrics([], 0, validation)
     last = _point(lines[-1])
     new = dropwhile(lambda line: (found := metrics_line(line)) is None or found["step"] <= after, lines)
-    return Metrics([point for line in _thinned(list(new), max(most, 1)) if (point := _point(line))], last[0])
+    points = [point for line in _thinned(list(new), most) if (point := _point(line))]
+    return Metrics(points, last[0], validation)
 
 
-def _thinned(lines: list[bytes], most: int) -> list[bytes]:
+def _thinned(lines: list[_T], most: int) -> list[_T]:
     count = len(lines)
     if count <= most:
         return lines

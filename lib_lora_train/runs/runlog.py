@@ -97,6 +97,9 @@ def _text(event: Mapping[str, object], language: str) -> str:
             return message(code, language, **values)
         if kind == "Saved":
             return message("run.log_saved", language, name=_name(event["path"]), step=event["step"])
+        if kind == "Validated":
+            values = {"step": event["step"], "loss": f"{event['loss']:.4f}", "count": event["pictures"]}
+            return message("run.log_validated", language, **values)
         if kind == "Sampled":
             return message("run.log_sampled", language, step=event["step"], prompt=event["prompt"])
     except (KeyError, IndexError, TypeError, ValueError):  # written by another version

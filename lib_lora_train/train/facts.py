@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from lib_lora_train.dataset.latents import LatentCache
 from lib_lora_train.dataset.pictures import Picture
 from lib_lora_train.dataset.summary import bucket_info, dataset_dirs, tag_frequency
 from lib_lora_train.host.base import BorrowedModel
@@ -29,7 +30,7 @@ def run_facts(
     settings: TrainSettings,
     model: BorrowedModel,
     network: AdapterNetwork,
-    pictures: Sequence[Picture],
+    caches: LatentCache,
     progress: Progress,
     totals: tuple[int, int, int],
     output_name: str,
@@ -39,6 +40,7 @@ def run_facts(
     sizes = {(adapter.rank, adapter.alpha) for adapter in network.adapters.values()}
     dim, alpha = sizes.pop() if len(sizes) == 1 else (None, None)
     batches_per_epoch, total_epochs, total_steps = totals
+    pictures = [entry.picture for entry in caches.entries]
     short_hash, sha256 = _hashes(model)
     return RunFacts(
         settings=settings,
@@ -53,6 +55,7 @@ def run_facts(
         alpha=alpha,
         train_images=sum(picture.repeats for picture in pictures if not picture.is_regularization),
         reg_images=sum(picture.repeats for picture in pictures if picture.is_regularization),
+        validation_images=len(caches.held_back),
         batches_per_epoch=batches_per_epoch,
         total_epochs=total_epochs,
         total_steps=total_steps,

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import write_text
-from lib_lora_train.signals import EventSink, Log, Step
+from lib_lora_train.signals import EventSink, Log, Step, Validated
 from lib_lora_train.train.state import Progress
 
+VALIDATION = "validation.jsonl"  # beside the metrics: a line for each time that held back pictures were looked at
 READ_EVERY = 10  # steps between readings of a GPU
 SMOOTHING = 0.98  # share of the old value in the smoothed loss, once there are enough steps
 _SLOW_FACTOR = 3.0  # a step this many times slower than the first ones points to spilled memory
@@ -61,7 +62,9 @@ class Meter:
         self._spill_said = False
         self._last = time.monotonic()
         metrics.parent.mkdir(parents=True, exist_ok=True)
-        drop_steps_after(metrics, progress.step)
+        self._validation = metrics.with_name(VALIDATION)
+        for path in (metrics, self._validation):
+            drop_steps_after(path, progress.step)
         self._file = metrics.open("a", encoding="utf-8")
         self._board = _tensorboard(logging_dir, metrics.parent.name, events)
 
@@ -78,6 +81,21 @@ class Meter:
         self._pending.append(_Pending(step, epoch, loss, gradient_norm, rates, time.monotonic()))
         if self._device.type == "cpu" or len(self._pending) >= READ_EVERY:
             self.read()
+
+    def add_validation(self, loss: float, pictures: int, key: str, file: str) -> None:
+        """The loss on `pictures` held back ones, now. Losses with the same `key` can be compared; `file` is the LoRA that
+        was written with these weights, "" before the first step. A loss that is not finite is said, and no fault: the
+        training's own losses tell whether it is one."""
+        progress = self._progress
+        if not math.isfinite(loss):
+            self._events(Log("train.validation_not_finite", {"step": progress.step}, "warning"))
+            return
+        event = Validated(progress.step, progress.epoch, loss, pictures, file)
+        with self._validation.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({**asdict(event), "key": key}) + "\n")
+        if self._board is not None:
+            self._board.add_scalar("loss/validation", loss, progress.step)
+        self._events(event)
 
     def read(self) -> None:
         """Reads what waits on the device, in one transfer.

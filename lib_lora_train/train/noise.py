@@ -66,7 +66,11 @@ def draw_timesteps(settings: LossSettings, seed: int, micro: int, batch: int) ->
 
 def draw_noise(settings: LossSettings, seed: int, micro: int, shape: torch.Size) -> Tensor:
     """Gaussian noise (batch, 4, h, w) fp32 on the CPU, with noise offset or multi-resolution noise when set."""
-    generator = torch_generator(seed, "noise", micro)
+    return noise_from(torch_generator(seed, "noise", micro), settings, shape)
+
+
+def noise_from(generator: torch.Generator, settings: LossSettings, shape: torch.Size) -> Tensor:
+    """The same from a generator of one's own."""
     noise = torch.randn(shape, generator=generator)
     if settings.noise_offset:
         # One draw per sample and channel moves the mean, which plain noise hardly ever does (Crosslabs 2023).

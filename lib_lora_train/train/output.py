@@ -39,6 +39,7 @@ class Output:
 
     @property
     def metrics(self) -> Path:
+        """Beside it the meter writes the losses on pictures that are held back."""
         return self.run / "metrics.jsonl"
 
     @property
@@ -80,6 +81,14 @@ class Output:
             except OSError as error:
                 raise UserError("file.write", folder.name, reason=error.strerror or str(error)) from error
             sweep_temporaries(folder, older_than=3600 if folder == self.loras else 0)
+
+    def keep_last(self, names: list[str], name: str, count: int) -> None:
+        """`names`, oldest first, with `name` at the end. Of `count` or more only so many files stay; 0 keeps all."""
+        if name not in names:
+            names.append(name)
+        for old in names[:-count] if count else []:
+            (self.loras / old).unlink(missing_ok=True)
+            names.remove(old)
 
     def _is_ours(self, stem: str) -> bool:
         if stem == self.name:

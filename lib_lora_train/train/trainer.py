@@ -49,6 +49,7 @@ from lib_lora_train.train.scaler import LossScaler
 from lib_lora_train.train.schedules import RateSchedule
 from lib_lora_train.train.start import make_network
 from lib_lora_train.train.state import Progress, TrainState, load_state, to_cpu
+from lib_lora_train.train.validation import Validation
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -105,7 +106,7 @@ class Trainer:
         self._check()
         outcome = "paused"
         try:
-            self.scan = scan(self.settings.dataset, self.events, self.commands)
+            self.scan = scan(self.settings.dataset, self.events, self.commands, self.settings.run.seed)
             if self.settings.run.resume:
                 self.held = load_state(Path(self.settings.run.resume))
                 self.progress = self.held.progress
@@ -187,6 +188,7 @@ class Trainer:
                 self._restore()
                 if self.progress.step == 0 and self.progress.batch == 0:
                     self._probe()
+                    self._validate()
                 if self.settings.run.sample_at_first and self.progress.last_sample_step < 0:
                     self._sample()
                 return self._loop()
@@ -236,6 +238,7 @@ class Trainer:
         self.waiting_loss = torch.zeros((), device=model.device)
         totals = (self.total_steps, self.total_epochs)
         self.meter = Meter(self.output.metrics, run.logging_dir, self.events, self.progress, totals, model.device)
+        self.validation = Validation(self.caches.held_back, settings, model.checkpoint)
 
     def _encode_ahead(self, model: BorrowedModel) -> None:
         """Captions that stay the same are encoded before the loop, after which the text encoder may rest."""
@@ -415,22 +418,18 @@ class Trainer:
         eval_mode(self.optimizer)
         metadata = build_metadata(self._facts(path.stem))
         save_lora(path, self.network.state_dict(), metadata, DTYPES[self.settings.run.save_precision])
-        train_mode(self.optimizer)
         self.last_file = path
-        self._forget_old_files(path.name, final)
+        self.output.keep_last(self.progress.checkpoints, path.name, 0 if final else self.settings.run.save_last_n)
         self.events(Saved(path=path, step=self.progress.step, epoch=self.progress.epoch, final=final))
+        self._validate(path.name)
+        train_mode(self.optimizer)
         self.meter.restart_clock()
 
-    def _forget_old_files(self, name: str, final: bool) -> None:
-        checkpoints = self.progress.checkpoints
-        if name not in checkpoints:
-            checkpoints.append(name)
-        keep = self.settings.run.save_last_n
-        if not keep or final:
-            return
-        for old in checkpoints[:-keep]:
-            (self.output.loras / old).unlink(missing_ok=True)
-            checkpoints.remove(old)
+    def _validate(self, file: str = "") -> None:
+        """The loss on the pictures that were held back, with the weights that `file` was written with."""
+        loss = self.validation.loss(self.model, self.network, self.encode, self.schedule, self.events, self.commands)
+        if loss is not None:
+            self.meter.add_validation(loss, self.validation.pictures, self.validation.key, file)
 
     def _save_state(self) -> None:
         self.meter.read()
@@ -484,7 +483,7 @@ class Trainer:
     def _facts(self, output_name: str) -> RunFacts:
         totals = (self.batches_per_epoch, self.total_epochs, self.total_steps)
         return run_facts(
-            self.settings, self.model, self.network, self._pictures(), self.progress, totals, output_name, self.blocks
+            self.settings, self.model, self.network, self.caches, self.progress, totals, output_name, self.blocks
         )
 
     def _result(self, outcome: str) -> TrainResult:
