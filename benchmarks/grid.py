@@ -41,6 +41,7 @@ from lib_lora_train.host.embedded import EmbeddedHost
 from lib_lora_train.host.embedded_model import sites_of
 from lib_lora_train.host.loading import describe, hollow
 from lib_lora_train.network.files import load_lora, save_lora
+from lib_lora_train.network.fixed import LastFixed
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.network.sites import Site
 from lib_lora_train.preview.cells import CellStore
@@ -160,9 +161,10 @@ def measure_switch(folder: Path, rank: int, rounds: int) -> dict[str, Any]:
     places = [(network, weight) for network in networks for weight in WEIGHTS[1:]] * rounds
     found = []
     for (before, old), (after, new) in pairwise(places):
-        with only_on(sites, before, old):
+        fixed = LastFixed()
+        with only_on(sites, before, old, fixed):
             started = time.perf_counter()
-        with only_on(sites, after, new):
+        with only_on(sites, after, new, fixed):
             found.append((time.perf_counter() - started) * 1e3)
     return {
         "layers": len(sites),

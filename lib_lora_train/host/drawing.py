@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lib_lora_train.host.encoded import EncodedPrompts
 from lib_lora_train.host.infotext import infotext
 from lib_lora_train.host.sampling import draw_noise, sample, timesteps_for
 from lib_lora_train.host.tokens import CHUNK
+from lib_lora_train.network.fixed import LastFixed
 from lib_lora_train.network.modules import NetworkState, attached_states
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.network.sites import Site
@@ -28,6 +29,14 @@ _DECODED_PIXELS = 2**18  # the autoencoder needs most, and gains least from batc
 _MOST_CHUNKS = 3  # as in training: 225 tokens
 
 Adapters = Callable[[Path, float], AdapterNetwork]  # of a file, for a weight
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is used again for the next pictures, of one model that nobody trains meanwhile."""
+
+    encoded: EncodedPrompts = field(default_factory=EncodedPrompts)
+    fixed: LastFixed = field(default_factory=LastFixed)
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,14 @@ def draw(
     network: AdapterNetwork | None = None,
     between: Callable[[], None] = lambda: None,
     drawn: Callable[[int], None] = lambda count: None,
-    encoded: EncodedPrompts | None = None,
+    kept: Kept | None = None,
 ) -> list[Generated]:
     """Pictures in the order of `requests`; see `host.base.Session.generate`.
 
     A picture does not depend on the batch it is drawn in: noise and guidance are its own. `between` is called
-    before every step, `drawn` with the number of finished pictures. `encoded` are the model's prompts from before.
+    before every step, `drawn` with the number of finished pictures. `kept` is from pictures of the model before.
     """
-    encoded = encoded or EncodedPrompts()
+    kept = kept or Kept()
     groups: dict[_Group, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(_group(model, request), []).append(index)
@@ -68,10 +77,11 @@ def draw(
     for group, members in groups.items():
         batch = pictures_at_once(group.width, group.height)
         on = _wanted(group, load_adapters, network)
-        with torch.no_grad(), only_on(sites, on, group.weight):
+        fixed = kept.fixed if group.lora is not None else LastFixed()  # that of no file may be in training
+        with torch.no_grad(), only_on(sites, on, group.weight, fixed):
             for start in range(0, len(members), batch):
                 chosen = members[start : start + batch]
-                encode = partial(_encode, model, group, on, encoded)
+                encode = partial(_encode, model, group, on, kept.encoded)
                 latents = _sample(model, group, [requests[index] for index in chosen], encode, between)
                 images |= dict(zip(chosen, _decode(model, latents), strict=True))
                 drawn(len(images))
@@ -112,10 +122,10 @@ def _lora_name(request: GenerateRequest) -> str | None:
 
 
 @contextmanager
-def only_on(sites: Sequence[Site], network: AdapterNetwork | None, weight: float) -> Iterator[None]:
+def only_on(sites: Sequence[Site], network: AdapterNetwork | None, weight: float, fixed: LastFixed) -> Iterator[None]:
     """`network` on at `weight`, without dropout, and all other adapters of the `sites` off; as before afterwards.
 
-    One that is not attached is attached for the block.
+    One that is not attached is attached for the block; by `fixed` where no other is.
     """
     with ExitStack() as stack:
         attached = attached_states(site.module for site in sites)
@@ -125,7 +135,8 @@ def only_on(sites: Sequence[Site], network: AdapterNetwork | None, weight: float
         if network is not None:
             if not any(state is network.state for state in attached):
                 stack.callback(_set, network.state, network.state.multiplier, network.state.training)
-                stack.enter_context(network.attached())
+                one = network if attached else fixed.of(network, weight)
+                stack.enter_context(one.attached())
             _set(network.state, weight, False)
         yield
 

@@ -23,7 +23,7 @@ from lib_lora_train.host.base import (
     Memory,
     TokenCounter,
 )
-from lib_lora_train.host.drawing import pictures_at_once
+from lib_lora_train.host.drawing import Kept, pictures_at_once
 from lib_lora_train.host.embedded_model import EmbeddedModel, sites_of
 from lib_lora_train.host.embedded_session import EmbeddedSession
 from lib_lora_train.host.facts import header_stamps, read_facts
@@ -79,6 +79,7 @@ class EmbeddedHost:
         self._hashed: dict[tuple[object, ...], CheckpointInfo] = {}
         self._facts: dict[Path, tuple[tuple[object, ...], CheckpointFacts]] = {}
         self._adapters: dict[tuple[object, ...], AdapterNetwork] = {}
+        self.kept = Kept()  # of the loaded model, for as long as a session draws with it
         self._counters: dict[Path, tuple[tuple[object, ...], TokenCounter]] = {}
 
     def checkpoints(self) -> list[CheckpointInfo]:
@@ -189,7 +190,7 @@ class EmbeddedHost:
 
     def unload(self) -> None:
         """Forgets the loaded model and gives its memory back."""
-        self._loaded, self._signature = None, ()
+        self._loaded, self._signature, self.kept = None, (), Kept()
         self._adapters.clear()
         gc.collect()
         if self.device.type == "cuda":

@@ -12,9 +12,8 @@ import torch
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, Generated, GenerateRequest
-from lib_lora_train.host.drawing import draw
+from lib_lora_train.host.drawing import Kept, draw
 from lib_lora_train.host.embedded_model import EmbeddedModel
-from lib_lora_train.host.encoded import EncodedPrompts
 from lib_lora_train.host.guard import guarded
 from lib_lora_train.host.loading import PREDICTIONS, LoadedModel
 from lib_lora_train.host.recompute import Recomputation
@@ -35,12 +34,11 @@ class EmbeddedSession:
         self._events = events
         self._open = True
         self._borrowed: EmbeddedModel | None = None
-        self._encoded: tuple[LoadedModel, EncodedPrompts] | None = None
         self._on: tuple[Path, Path, float] | None = None
         self.switches = 0
 
     def close(self) -> None:
-        self._open = False
+        self._open, self._host.kept = False, Kept()
 
     @contextmanager
     def borrow(self, request: BorrowRequest) -> Iterator[EmbeddedModel]:
@@ -56,7 +54,7 @@ class EmbeddedSession:
         model = EmbeddedModel(loaded, _prediction(request, loaded), request.clip_skip, _token_limit(request))
         model.check_clip_skip(request.clip_skip)
         guard = guarded(loaded.modules(), self._host.exact_guard, self._events, self._host.unload)
-        self._borrowed, self._encoded = model, None
+        self._borrowed, self._host.kept = model, Kept()
         try:
             # The caller may stand in no_grad; what is done with a borrowed model needs gradients.
             with guard, torch.enable_grad(), Recomputation(loaded.unet, model.blocks()) as recomputation:
@@ -91,7 +89,7 @@ class EmbeddedSession:
                 network,
                 self._stop_if_told,
                 partial(tell, before=len(drawn)),
-                self._prompts(model),
+                Kept() if self._borrowed is not None else self._host.kept,  # in training the next is another step's
             )
             drawn |= dict(zip(members, pictures, strict=True))
         return [drawn[index] for index in range(len(requests))]
@@ -112,14 +110,6 @@ class EmbeddedSession:
         self.switches += self._on != wanted
         self._on = wanted
         return self._host.adapters(path, model)
-
-    def _prompts(self, model: EmbeddedModel) -> EncodedPrompts:
-        """Of a model in training nothing is kept: the next picture is another step's."""
-        if self._borrowed is not None:
-            return EncodedPrompts()
-        if self._encoded is None or self._encoded[0] is not model.loaded:
-            self._encoded = model.loaded, EncodedPrompts()
-        return self._encoded[1]
 
     def _stop_if_told(self) -> None:
         if self._commands.stopping:
