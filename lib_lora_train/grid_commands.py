@@ -81,6 +81,7 @@ def grid_command(options: argparse.Namespace) -> int:
     language = terminal_language()
     host, found = _sources(options)
     settings = _grid_settings(options, host, found.bases[0])
+    found.take(settings.checkpoints)
     with watched("grid.stopping") as (progress, commands), _tools(options, found, progress) as tools:
         training = found.training(progress, commands)
         grid = found.grid(host, settings, training, tools)

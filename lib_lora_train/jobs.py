@@ -28,6 +28,14 @@ OUTCOMES = ("done", "stopped")  # what work may return; raising Stopped says the
 Work = Callable[[EventSink, Commands], str]
 
 
+def _nothing_before(job: Job) -> None:
+    """A job begins as soon as its turn comes."""
+
+
+def _nothing_after(job: Job, outcome: str) -> None:
+    """Nothing follows a job."""
+
+
 class Subscription:
     """Events of one job from now on, for one reader. A reader that falls far behind loses the oldest."""
 
@@ -152,6 +160,15 @@ class Registry:
         self._waiting: list[Job] = []
         self._ended: deque[Job] = deque(maxlen=100)
         self._closing = False
+        self._before: Callable[[Job], None] = _nothing_before
+        self._after: Callable[[Job, str], None] = _nothing_after
+
+    def around(self, before: Callable[[Job], None], after: Callable[[Job, str], None]) -> None:
+        """Calls `before` in each job's thread before its work: it may wait, and raise Stopped. `after` is told how a job
+        has ended, "done", "stopped" or "failed", before that is recorded, and of one that is taken out of the line; not
+        of those that never ran when the registry is closed. What goes wrong in it changes nothing about the job."""
+        with self._guard:
+            self._before, self._after = before, after
 
     def start(self, title: str, folder: Path, work: Work, owner: str = "", room: int = MAX_WAITING) -> Job:
         """Runs `work(events, commands)` now, or when those before it have ended.
@@ -207,14 +224,17 @@ class Registry:
     def stop(self, job: Job, save: bool = False) -> None:
         """Ends a running job, or takes a waiting one out of the line."""
         with self._guard:
-            if job in self._waiting:
+            waited = job in self._waiting
+            if waited:
                 self._waiting.remove(job)
                 job.move("stopped")
                 self._ended.append(job)
                 job.close()
                 self._renumber()
-                return
-        if save:
+        if waited:
+            if not self._closing:
+                self._follow(job, "stopped")
+        elif save:
             job.commands.stop_and_save()
         else:
             job.commands.stop()
@@ -248,10 +268,12 @@ class Registry:
         threading.Thread(target=self._work, args=(job,), name=f"job-{job.id}", daemon=True).start()
 
     def _work(self, job: Job) -> None:
-        with _Boundary(job):
+        with _Boundary(job, self._follow):
+            self._before(job)
             outcome = job.work(job.send, job.commands)
             if outcome not in OUTCOMES:
                 raise ValueError(f"a job's work returns one of {OUTCOMES}, not {outcome!r}")
+            self._follow(job, outcome)
             job.move(outcome)
         with self._guard:
             self._ended.append(job)
@@ -262,6 +284,10 @@ class Registry:
                 following.move("running")
                 self._launch(following)
                 self._renumber()
+
+    def _follow(self, job: Job, outcome: str) -> None:
+        with _Aside(job):
+            self._after(job, outcome)
 
     def _renumber(self) -> None:
         for place, job in enumerate(self._waiting, start=1):
@@ -275,8 +301,9 @@ class _Boundary:
     The user reads a UserError's words; of anything else they read that it happened, and the log has the trace.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, after: Callable[[Job, str], None]) -> None:
         self._job = job
+        self._after = after
 
     def __enter__(self) -> None:
         return None
@@ -287,6 +314,7 @@ class _Boundary:
         if error is None:
             return True
         if isinstance(error, Stopped):
+            self._after(self._job, "stopped")
             self._job.move("stopped")
             return True
         if isinstance(error, UserError):
@@ -296,5 +324,23 @@ class _Boundary:
             shown = UserError("job.failed", self._job.title, kind=type(error).__name__)
         details = shown.as_record()
         self._job.send(Log("job.ended_by_error", {"error": shown.text(), "details": details}, "error"))
+        self._after(self._job, "failed")
         self._job.move("failed", error=details)
+        return True
+
+
+class _Aside:
+    """What is done beside a job's work, and has no say in how the job ended: what goes wrong is in the log."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            LOGGER.error("after job %s (%s)", self._job.id, self._job.title, exc_info=(kind, error, trace))
         return True

@@ -21,6 +21,7 @@ from lib_lora_train.editor.editor import Editor
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import read_job
 from lib_lora_train.jobs import Job, Registry
+from lib_lora_train.previews.following import Following
 from lib_lora_train.previews.previews import Previews
 from lib_lora_train.project import Project, open_project, run_folder
 from lib_lora_train.runs import deleting, launch, sweeps
@@ -70,10 +71,12 @@ class Studio:
         self.sessions = Sessions()
         self.workshop = Workshop(host, exposure, self._check_not_training, self.limits)
         self.editor = Editor(host, root)
-        self.previews = Previews(host, exposure, self.limits, self.loras, lambda: registry.running() is not None)
+        self.previews = Previews(host, exposure, self.limits, self.loras, registry)
         self.id = secrets.token_hex(4)  # tells this server's cookies from those of another one on the same machine
         self._starting = threading.Lock()
         self._watches = Watches(host, root)
+        self._following = Following(self.previews)
+        registry.around(self.previews.turns.begin, self._follow)
 
     # ------------------------------------------------------------------ projects
 
@@ -342,6 +345,12 @@ class Studio:
         running = self.registry.running()
         living = [*([running] if running else []), *self.registry.waiting()]
         return [job for job in living if job.folder.parent.parent.name == project.id]
+
+    def _follow(self, job: Job, outcome: str) -> None:
+        """After a training, before it is written that it has ended."""
+        watch = self._watches.of(job)
+        if watch is not None and (said := self._following.training_ended(watch.project, watch.run_id, job, outcome)):
+            job.send(said)
 
     def _sees(self, visitor: Visitor, job: Job) -> bool:
         if not self.exposure.has_logins:

@@ -6,12 +6,13 @@ from typing import Literal
 
 from fastapi import Depends, Response
 
+from lib_lora_train.api.bodies import Nothing
 from lib_lora_train.api.gate import Call
 from lib_lora_train.api.policies import Policy, policy
 from lib_lora_train.api.preview_bodies import GridPick, GridUnpick, LoraTool, SweepQuestion
 from lib_lora_train.api.replies import file_reply, reply
 from lib_lora_train.api.route import current_call
-from lib_lora_train.previews.picks import pick_cell, picked_file, shown_pick
+from lib_lora_train.previews.picks import picked_file, shown_pick
 from lib_lora_train.previews.pictures import find_cell
 from lib_lora_train.previews.tools import shown_tools, use_tool
 from lib_lora_train.runs.drafts import read_draft
@@ -26,14 +27,27 @@ CALL = Depends(current_call)
 
 @policy(Policy.WRITE)
 def pick(project_id: str, grid_id: str, body: GridPick, call: Call = CALL) -> Response:
-    """Publishes a cell's file under a name with card and thumbnail, checked before; a name in use is refused."""
-    studio = call.studio
-    project = studio.project(call.visitor, project_id)
-    view = studio.previews.view(project, grid_id)
+    """Publishes a cell's file under a name with card and thumbnail, checked before; a name in use is refused.
+
+    With `wait` false it is answered at once, and `GET /grids` tells how far it is.
+    """
+    previews = call.studio.previews
+    project = call.studio.project(call.visitor, project_id)
+    view = previews.view(project, grid_id)
     cell = find_cell(view, body.cell)
-    studio.previews.check_model_free()
-    values = {name: value for name, value in vars(body).items() if name != "cell" and value is not None}
-    return reply(pick_cell(studio.host, project, view, cell, values, call.language))
+    values = {name: value for name, value in vars(body).items() if name not in ("cell", "wait") and value is not None}
+    picking = previews.picking.start(project, call.visitor, view, cell, values)
+    if body.wait:
+        return reply(previews.picking.result(picking, call.language))
+    return reply({"picking": previews.picking.shown(project, call.visitor)})
+
+
+@policy(Policy.WRITE)
+def cancel_pick(project_id: str, body: Nothing, call: Call = CALL) -> Response:
+    """Ends the picking that waits or is under way, if it has not come to its last step."""
+    project = call.studio.project(call.visitor, project_id)
+    call.studio.previews.picking.stop(project, call.visitor)
+    return reply({"picking": call.studio.previews.picking.shown(project, call.visitor)})
 
 
 @policy(Policy.WRITE)
@@ -89,6 +103,7 @@ def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
 _GRIDS = "/projects/{project_id}/grids"
 ROUTES = (
     ("POST", f"{_GRIDS}/unpick", undo_pick),
+    ("POST", f"{_GRIDS}/cancel-pick", cancel_pick),
     ("GET", f"{_GRIDS}/picks/{{pick_id}}/{{part}}", download_picked),
     ("GET", f"{_GRIDS}/tools", list_tools),
     ("POST", f"{_GRIDS}/tools/{{tool}}", run_tool),

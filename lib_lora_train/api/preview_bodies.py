@@ -41,6 +41,7 @@ class GridPick(BaseModel, extra="forbid"):
     weight: StrictFloat | StrictInt | None = None  # the cell's
     trigger: StrictStr | None = None  # the run's
     negative: StrictStr | None = None  # the cell's
+    wait: StrictBool = True  # for the answer, which may take minutes
 
 
 class GridUnpick(BaseModel, extra="forbid"):

@@ -66,6 +66,7 @@ STATUS: dict[str, int] = {
     "previews.no_": 404,
     "previews.no_making": 403,
     "previews.not_in_trash": 404,
+    "previews.pick_ended": 409,
     "project.no_run": 404,
     "project.taken": 409,
     "project.unknown": 404,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora_train.network.rewriting import read_metadata
 from lib_lora_train.preview.grids import Base, Column, file_identity
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
+
+_File = TypeVar("_File")
 
 
 def columns_of(files: Sequence[Path], labels: Sequence[str] = ()) -> tuple[Column, ...]:
@@ -40,6 +42,13 @@ def in_order(files: Iterable[Path]) -> list[Path]:
         return _whole(metadata.get("ss_steps", "")), _whole(metadata.get("ss_epoch", "")), path.name
 
     return sorted(files, key=place)
+
+
+def spread(files: Sequence[_File], most: int) -> list[_File]:
+    """At most `most` of one training's files, evenly spread, the last among them; all for 0."""
+    if not most or len(files) <= most:
+        return list(files)
+    return [files[round((number + 1) * len(files) / most) - 1] for number in range(most)]
 
 
 def base_of(host: Host, checkpoint: str) -> Base:

@@ -41,6 +41,13 @@ class GridSettings:
         "Prompts from templates",
         "Portrait, whole figure, other clothes, other place, other style, and one without the trigger word, where the prompts are left to us.",
     )
+    checkpoints: int = setting(
+        10,
+        "Checkpoints of a run",
+        "At most so many of each run, evenly spread, its last one among them; 0 takes all.",
+        minimum=0,
+        maximum=1000,
+    )
     negative_prompt: str = setting("", "Negative prompt", "What no cell should show.")
     sampler: str = setting("DDIM", "Sampler", "By the host's own name for it.")
     steps: int = setting(20, "Steps", "Of the sampler.", minimum=1, maximum=150)

@@ -13,7 +13,7 @@ from lib_lora_train.access import Visitor
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.samplers import sampler_names
 from lib_lora_train.network.rewriting import read_metadata
-from lib_lora_train.preview.files import base_of, columns_of, in_order
+from lib_lora_train.preview.files import base_of, columns_of, in_order, spread
 from lib_lora_train.preview.grids import Column, Drawing, Grid
 from lib_lora_train.preview.prompts import prompts_for
 from lib_lora_train.preview.scores import TrainingSet
@@ -83,12 +83,13 @@ class Asking:
             if len(named) > MOST_NAMED:
                 raise UserError("previews.named", where, most=MOST_NAMED)
         runs = list(dict.fromkeys(runs)) or ([] if files else self._newest(project))
-        found = [each for run_id in runs for each in self._of_run(project, run_id)]
-        found += [self._of_folder(visitor, name) for name in dict.fromkeys(files)]
-        if not found:
+        of_runs = [self._of_run(project, run_id) for run_id in runs]
+        of_folder = [self._of_folder(visitor, name) for name in dict.fromkeys(files)]
+        if not (of_runs or of_folder):
             raise UserError("preview.nothing", "files")
-        checkpoints = self._bases(project, runs, [path for _, path, _ in found], bases)
+        checkpoints = self._bases(project, runs, [path for _, path, _ in of_folder], bases)
         chosen = self.settings(settings, checkpoints[0])
+        found = [each for run in of_runs for each in spread(run, chosen.checkpoints)] + of_folder
         columns: dict[str, tuple[Source, Column]] = {}
         for source, path, label in found:
             column = self._column(path, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from lib_lora_train.previews.pictures import picture_path
 from lib_lora_train.previews.showing import View
 from lib_lora_train.previews.store import cell_store
 from lib_lora_train.project import Project
-from lib_lora_train.runs.editions import Edition, infotext_of
+from lib_lora_train.runs.editions import Edition, Shown, infotext_of
 from lib_lora_train.runs.pick_records import DONE, Pick, list_picks, read_pick
-from lib_lora_train.runs.picking import Choice, pick, shown_cell
+from lib_lora_train.runs.picking import Choice, Picked, check_choice, pick, shown_cell
+from lib_lora_train.signals import Commands, EventSink
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
@@ -29,22 +31,34 @@ def check_pickable(view: View, cell: Cell) -> None:
         raise UserError("previews.without_lora", "cell")
 
 
-def pick_cell(
-    host: Host, project: Project, view: View, cell: Cell, values: dict[str, Any], language: str = DEFAULT_LANGUAGE
-) -> dict[str, Any]:
-    """`values` are fields of `Choice`. The answer has the cell's text with the new name, for txt2img.
+@dataclass(frozen=True)
+class CellPick:
+    """A cell that is to be used, looked at so far that it is worth while to have its turn."""
 
-    Raises UserError: previews.without_lora, preview.no_cell, and as `picking.pick`.
-    """
+    choice: Choice
+    shown: Shown
+    source: Path
+
+    def make(self, host: Host, project: Project, commands: Commands, events: EventSink) -> Picked:
+        """Raises Stopped, and UserError as `picking.pick`."""
+        return pick(host, project, self.choice, self.shown, commands, events)
+
+    def told(self, made: Picked, language: str = DEFAULT_LANGUAGE) -> dict[str, Any]:
+        """The answer has the cell's text with the new name, for txt2img."""
+        infotext = infotext_of(Edition(self.source, made.name, shown=self.shown))
+        return {**made.as_dict(language), "weight": self.choice.weight, "infotext": infotext}
+
+
+def look_at_pick(host: Host, project: Project, view: View, cell: Cell, values: dict[str, Any]) -> CellPick:
+    """`values` are fields of `Choice`. Raises UserError: previews.without_lora, preview.no_cell, and as
+    `picking.check_choice`."""
     check_pickable(view, cell)
     picture_path(project, view, cell.key)
     source = view.kept.sources[cell.column]
     shown = shown_cell(view.kept.grid, cell_store(project), cell)
     choice = Choice(source.run, Path(source.file).name, **{"weight": cell.weight, **values})
-    made = pick(host, project, choice, shown)
-    path = view.kept.grid.columns[cell.column].path
-    infotext = infotext_of(Edition(path, made.name, shown=shown))
-    return {**made.as_dict(language), "weight": choice.weight, "infotext": infotext}
+    check_choice(host, project, choice, shown)
+    return CellPick(choice, shown, view.kept.grid.columns[cell.column].path)
 
 
 def shown_picks(project: Project) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from lib_lora_train.errors import UserError
 from lib_lora_train.files import discard
 from lib_lora_train.host.samplers import sampler_names
 from lib_lora_train.job_files import FolderLock
+from lib_lora_train.jobs import MAX_WAITING, Registry
 from lib_lora_train.messages import message
 from lib_lora_train.preview.recommending import MOST_STARS
 from lib_lora_train.preview.scores import NAMES, TrainingSet
@@ -22,8 +23,10 @@ from lib_lora_train.previews import store
 from lib_lora_train.previews.asking import Asking, Wanted, grid_settings
 from lib_lora_train.previews.judging import Judges
 from lib_lora_train.previews.looking import Looking
+from lib_lora_train.previews.pick_line import PickLine
 from lib_lora_train.previews.picks import shown_picks
 from lib_lora_train.previews.pictures import find_cell
+from lib_lora_train.previews.rates import Rates
 from lib_lora_train.previews.showing import (
     View,
     shown_columns,
@@ -33,14 +36,17 @@ from lib_lora_train.previews.showing import (
     without_places,
 )
 from lib_lora_train.previews.store import JOB, Cost, Kept, cell_store, grid_folder
+from lib_lora_train.previews.turns import Turns
 from lib_lora_train.previews.working import Meter, draw, score
 from lib_lora_train.project import Project
+from lib_lora_train.runs.grid_marks import GRIDS
 from lib_lora_train.runs.line import Line
 from lib_lora_train.settings.fields import shown_setting
-from lib_lora_train.signals import Commands, EventSink, Log
+from lib_lora_train.signals import Commands, EventSink
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
+    from lib_lora_train.preview.grids import Drawing
 
 MOST_CELLS = 600  # of a grid, where strangers can reach the server
 MOST_PIXELS = 1024 * 1024  # of its pictures
@@ -59,7 +65,7 @@ class Question:
 
 class Previews:
     """All methods may be called from any thread. `loras` tells the names of the LoRA files that a visitor may use,
-    `training` whether a run is being trained now."""
+    `trainings` are the runs that want the same model."""
 
     def __init__(
         self,
@@ -67,19 +73,20 @@ class Previews:
         exposure: Exposure,
         limits: Limits,
         loras: Callable[[Visitor], Collection[str]],
-        training: Callable[[], bool],
+        trainings: Registry,
     ) -> None:
         self.host = host
         self.exposure = exposure
         self.line = Line(exposure)
         self.judges = Judges(host)
         self.asking = Asking(host, self.judges, loras)
+        self.turns = Turns(trainings, self.line.registry)
+        self.picking = PickLine(host, exposure, self.turns)
         self._limits = limits
-        self._training = training
         self._starting = threading.Lock()
         self._writing = threading.Lock()  # of grid.json and scores.json
         self._looking = Looking(host)
-        self._rate: float | None = None  # seconds of a pixel and step, of what was drawn last
+        self._rates = Rates()
 
     # ------------------------------------------------------------------ what there is
 
@@ -99,6 +106,7 @@ class Previews:
             "samplers": sampler_names(self.host),
             "trash": [vars(each) for each in store.list_trash(project)],
             "picks": shown_picks(project),
+            "picking": self.picking.shown(project, visitor),
             "tools": {"tagger": self.judges.tagger_name(), "embedding": self.judges.has_embedder()},
         }
 
@@ -125,7 +133,7 @@ class Previews:
             "size": len(keys),
             "new": new,
             "kept": len(keys) - new,
-            "seconds": self._seconds(project, wanted, new),
+            "seconds": self._seconds(project, grid.drawing, new),
             "columns": shown_columns(grid, wanted.sources),
             "weights": list(grid.weights),
             "seeds": list(grid.seeds),
@@ -136,9 +144,18 @@ class Previews:
             "notes": [message(note.code, visitor.language, **note.values) for note in wanted.notes],
         }
 
-    def start(self, project: Project, visitor: Visitor, question: Question, grid_id: str = "") -> str:
+    def start(
+        self,
+        project: Project,
+        visitor: Visitor,
+        question: Question,
+        grid_id: str = "",
+        room: int = MAX_WAITING,
+        keep: bool = False,
+    ) -> str:
         """Puts a grid in line; what is drawn already stays. One that was asked for in the same way goes on, and
-        `grid_id` becomes what is asked for now.
+        `grid_id` becomes what is asked for now. `room` is how many may wait; with `keep` a grid that cannot be put in
+        line is there all the same, to be gone on with.
 
         Raises UserError: previews.busy, previews.limit, collection.no_room, job.queue_full, and as `Asking.wanted`.
         """
@@ -162,14 +179,38 @@ class Previews:
                     if old is not None and old.grid != kept.grid:
                         store.write_scores(project, old.id, without_places(store.read_scores(project, old.id)))
                     store.write_grid(project, kept)
-                self._put(project, visitor, kept)
-            except UserError:
+                self._put(project, visitor, kept, room)
+            except UserError as error:
+                if keep and error.code == "job.queue_full":
+                    return kept.id
                 if old is None:
                     discard(folder)
                 else:
                     store.write_grid(project, old)  # "continue" scores it again
                 raise
         return kept.id
+
+    def fitting(
+        self,
+        project: Project,
+        visitor: Visitor,
+        runs: Sequence[str],
+        sizes: Sequence[dict[str, Any]],
+        most: int,
+        longest: float,
+    ) -> dict[str, Any]:
+        """Of settings, largest grid first, those whose grid has at most `most` pictures and takes at most `longest`
+        seconds as far as is known; else the last. Raises UserError as `Asking.wanted`."""
+        for settings in sizes[:-1]:
+            try:
+                grid = self._wanted(project, visitor, Question(runs, settings=settings)).grid
+            except UserError as error:
+                if error.code == "preview.too_many":
+                    continue
+                raise
+            if grid.size <= most and (self._seconds(project, grid.drawing, grid.size) or 0.0) <= longest:
+                return settings
+        return sizes[-1]
 
     def go_on(self, project: Project, visitor: Visitor, grid_id: str) -> None:
         """Draws what is missing, and scores what is new. Raises UserError: previews.busy, job.queue_full."""
@@ -194,16 +235,6 @@ class Previews:
                 scores.seen = {key: seen for key, seen in scores.seen.items() if key not in set(keys)}
                 store.write_scores(project, grid_id, scores)
             self._put(project, visitor, view.kept)
-
-    def queue_after_training(self, project: Project, run_id: str, owner: str = "", stopped: bool = False) -> Log:
-        """The grid of a run that has ended, with the usual settings; what became of it is said, and never an error."""
-        if stopped:
-            return Log("previews.skipped_stopped")
-        try:
-            self.start(project, Visitor(owner), Question(runs=(run_id,)))
-        except UserError as error:
-            return Log("previews.skipped", {"reason": error.sentence()}, "warning")
-        return Log("previews.queued")
 
     # ------------------------------------------------------------------ judging
 
@@ -241,11 +272,6 @@ class Previews:
         """Raises UserError: previews.not_in_trash, file.write."""
         return store.restore_grid(project, trash_id)
 
-    def check_model_free(self) -> None:
-        """Raises UserError("previews.model_busy") while a training or a grid has the model: one would wait for hours."""
-        if self._training() or self.line.registry.running() is not None:
-            raise UserError("previews.model_busy")
-
     def check_files(self, visitor: Visitor, names: Sequence[str]) -> list[str]:
         """Names without their ending. Raises UserError: run.no_lora for one that the visitor may not use,
         previews.no_making where strangers can reach the server."""
@@ -259,11 +285,14 @@ class Previews:
         return stems
 
     def lives(self, project: Project) -> bool:
-        """Whether a grid of the project is being drawn or waits."""
-        return any(self._is_busy(project.path(store.GRIDS, each)) for each in store.list_ids(project))
+        """Whether a grid of the project is being drawn or waits, or a cell of one is being picked."""
+        return self.picking.lives(project) or any(
+            self._is_busy(project.path(GRIDS, each)) for each in store.list_ids(project)
+        )
 
     def close(self, timeout: float | None = None) -> bool:
-        return self.line.registry.close(timeout)
+        picked = self.picking.close(timeout)
+        return self.line.registry.close(timeout) and picked
 
     def _wanted(self, project: Project, visitor: Visitor, question: Question) -> Wanted:
         return self.asking.wanted(
@@ -307,29 +336,28 @@ class Previews:
         new = {cell.key for cell in wanted.grid.cells()} - self._looking.present(project)
         Room(project, self._limits, 0).check("grid", round(len(new) * pixels * _BYTES))
 
-    def _seconds(self, project: Project, wanted: Wanted, new: int) -> float | None:
-        """By what was drawn last, in this project or another; None before anything was."""
-        rate = self._rate
-        for grid_id in store.list_ids(project) if rate is None else []:
+    def _seconds(self, project: Project, drawing: Drawing, pictures: int) -> float | None:
+        return self._rates.seconds(drawing, pictures, self._drawn(project))
+
+    def _drawn(self, project: Project) -> Iterator[Kept]:
+        """The project's grids that this host has drawn, newest first."""
+        for grid_id in store.list_ids(project):
             try:
                 kept = self.view(project, grid_id).kept
             except UserError:
                 continue
-            if kept.grid.host == self.host.name and kept.cost.drawn:
-                rate = _rate_of(kept, kept.cost)
-                break
-        drawing = wanted.grid.drawing
-        return None if rate is None else rate * new * drawing.width * drawing.height * drawing.steps
+            if kept.grid.host == self.host.name:
+                yield kept
 
     def _states(
         self, project: Project, grid_id: str, visitor: Visitor
     ) -> tuple[Mapping[str, object] | None, Mapping[str, object] | None]:
         """The job that lives, and how the one before ended."""
-        folder = project.path(store.GRIDS, grid_id, JOB)
+        folder = project.path(GRIDS, grid_id, JOB)
         job = self.line.living(self.line.in_folder(folder), visitor)
         return job, None if job is not None else self.line.ended(folder, visitor.language)
 
-    def _put(self, project: Project, visitor: Visitor, kept: Kept) -> None:
+    def _put(self, project: Project, visitor: Visitor, kept: Kept, room: int = MAX_WAITING) -> None:
         grid_id = kept.id
 
         def work(events: EventSink, commands: Commands) -> None:
@@ -339,13 +367,14 @@ class Previews:
 
             self._work(project, grid_id, tell, commands)
 
-        self.line.put(f"{project.title} {grid_id}", project.path(store.GRIDS, grid_id, JOB), visitor, work)
+        place = project.path(GRIDS, grid_id, JOB)
+        self.line.put(f"{project.title} {grid_id}", place, visitor, work, room=room)
 
     def _work(self, project: Project, grid_id: str, events: EventSink, commands: Commands) -> None:
         kept = self._kept(project, grid_id)  # files may have moved while it was in line
         meter = Meter()
         try:
-            draw(self.host, project, kept, events, commands, meter)
+            draw(self.host, project, kept, events, commands, meter, self.turns)
         finally:
             self._count(project, grid_id, meter.cost())
         known, runs = store.read_scores(project, grid_id), kept.asked.runs
@@ -364,9 +393,4 @@ class Previews:
         with self._writing:
             kept = self._kept(project, grid_id)  # stars may have been given meanwhile
             store.write_grid(project, store.with_cost(kept, cost))
-        self._rate = _rate_of(kept, cost)
-
-
-def _rate_of(kept: Kept, cost: Cost) -> float:
-    drawing = kept.grid.drawing
-    return cost.seconds / (cost.drawn * drawing.width * drawing.height * drawing.steps)
+        self._rates.count(kept.grid.drawing, cost)

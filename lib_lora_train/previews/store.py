@@ -26,12 +26,13 @@ from lib_lora_train.preview.cells import CellStore
 from lib_lora_train.preview.grids import Base, Column, Drawing, Grid, GridPrompt
 from lib_lora_train.preview.scores import Scores
 from lib_lora_train.project import Project
+from lib_lora_train.runs.grid_marks import GRIDS
 from lib_lora_train.runs.pick_records import CHECKPOINTS
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
 
-GRIDS, CELLS, RECORD, SCORES, JOB, TRASH = "grids", "cells", "grid.json", "scores.json", "job", ".trash"
+CELLS, RECORD, SCORES, JOB, TRASH = "cells", "grid.json", "scores.json", "job", ".trash"
 VERSION = 1
 MOST_TRASH = 10  # grids; the oldest go for good, and with them pictures that no other grid has
 _ID = re.compile(r"g[0-9]{2,6}")

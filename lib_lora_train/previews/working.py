@@ -11,6 +11,7 @@ from lib_lora_train.preview.making import make_grid
 from lib_lora_train.preview.scores import Scores, TrainingSet, score_cells
 from lib_lora_train.previews.judging import Judges
 from lib_lora_train.previews.store import Cost, Kept, cell_store
+from lib_lora_train.previews.turns import Aside, Turns
 from lib_lora_train.project import Project
 from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, Stopped
 
@@ -24,14 +25,16 @@ class Meter:
     """What drawing takes, also where it is stopped on the way."""
 
     def __init__(self) -> None:
-        self._began: float | None = None
-        self._last = 0.0
+        self._spent = 0.0
+        self._began = self._last = 0.0
         self._drawn = self._switches = 0
         self._on: tuple[int, int, float] | None = None
 
     def begin(self) -> None:
-        """Waiting for the model is no work."""
+        """Waiting for the model is no work, at first and later; what was put on it is then to be put on again."""
+        self._spent += self._last - self._began
         self._began = self._last = time.monotonic()
+        self._on = None
 
     def __call__(self, cell: Cell) -> None:
         """After each cell."""
@@ -42,11 +45,14 @@ class Meter:
             self._switches += cell.column >= 0
 
     def cost(self) -> Cost:
-        return Cost(self._last - (self._began or self._last), self._drawn, self._switches)
+        return Cost(self._spent + self._last - self._began, self._drawn, self._switches)
 
 
-def draw(host: Host, project: Project, kept: Kept, events: EventSink, commands: Commands, meter: Meter) -> None:
-    """Draws the missing cells. Raises Stopped, and UserError as `make_grid`."""
+def draw(
+    host: Host, project: Project, kept: Kept, events: EventSink, commands: Commands, meter: Meter, turns: Turns
+) -> None:
+    """Draws the missing cells, letting others have the model first between two batches. Raises Stopped, and UserError
+    as `make_grid`."""
     drawing = kept.grid.drawing
 
     def tell(event: Event) -> None:
@@ -54,9 +60,18 @@ def draw(host: Host, project: Project, kept: Kept, events: EventSink, commands: 
             events(event)
 
     at_once = host.pictures_at_once(drawing.width, drawing.height)
-    with host.session(commands, tell) as session:
-        meter.begin()
-        made = make_grid(session, kept.grid, cell_store(project), tell, commands, at_once, meter)
+    made = None
+    while made is None:
+        turns.wait(tell, commands)
+        with host.session(commands, tell) as session:
+            meter.begin()
+            try:
+                made = make_grid(
+                    session, kept.grid, cell_store(project), tell, Aside(commands, turns), at_once, meter
+                )  # fmt: skip
+            except Stopped:
+                if commands.stopping:
+                    raise
     if made.cancelled:
         events(Log("previews.cancelled", {"count": made.cancelled}, "warning"))
 

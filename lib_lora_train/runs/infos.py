@@ -12,6 +12,7 @@ from lib_lora_train.errors import UserError, in_language
 from lib_lora_train.job_files import JobRecord, read_job
 from lib_lora_train.messages import DEFAULT_LANGUAGE
 from lib_lora_train.project import Project
+from lib_lora_train.runs.grid_marks import GridMark, read_mark
 from lib_lora_train.runs.records import RunRecord, read_record
 from lib_lora_train.train.output import LORA_SUFFIX
 
@@ -25,7 +26,8 @@ class RunInfo:
     """`state` is queued, running, done, stopped, failed or interrupted; `place` that in line, 1 being the next.
 
     Times are in seconds since 1970. `loss` is the smoothed one of the last step; `error` what UserError.as_record
-    gives; `lora` the name of the newest LoRA file; `job_id` that of the last job, which may have died.
+    gives; `lora` the name of the newest LoRA file; `job_id` that of the last job, which may have died. `grid` is the
+    grid that was made of it when it was done, or says why there is none.
     """
 
     project_id: str
@@ -46,12 +48,15 @@ class RunInfo:
     lora: str = ""
     job_id: str = ""
     checkpoint: str = ""
+    grid: GridMark = GridMark()
 
     def as_dict(self, language: str = DEFAULT_LANGUAGE) -> dict[str, object]:
         """As the page and the REST routes show it."""
-        values = {name: value for name, value in vars(self).items() if name not in ("project_id", "job_id", "error")}
+        others = ("project_id", "job_id", "error", "grid")
+        values = {name: value for name, value in vars(self).items() if name not in others}
         error = in_language(self.error, language) if self.error else None
-        return {**values, "project": self.project_id, "job": self.job_id, "error": error}
+        grid = {"grid": self.grid.grid, "grid_note": self.grid.said(language)}
+        return {**values, **grid, "project": self.project_id, "job": self.job_id, "error": error}
 
 
 def read_info(project: Project, folder: Path, loras: Sequence[Path]) -> RunInfo:
@@ -69,6 +74,7 @@ def read_info(project: Project, folder: Path, loras: Sequence[Path]) -> RunInfo:
         created=record.created,
         total_steps=record.steps,
         checkpoint=record.checkpoint,
+        grid=read_mark(project, folder),
     )
     if job is not None:
         info = _with_job(info, job)

@@ -12,7 +12,7 @@ from pathlib import Path
 from lib_lora_train.access import Exposure, Visitor, check_owner, is_mine
 from lib_lora_train.errors import UserError, in_language
 from lib_lora_train.job_files import FolderLock, read_events, read_job
-from lib_lora_train.jobs import Job, Registry
+from lib_lora_train.jobs import MAX_WAITING, Job, Registry
 from lib_lora_train.messages import DEFAULT_LANGUAGE, message
 from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage
 
@@ -59,9 +59,16 @@ class Line:
         self._paces: OrderedDict[str, Pace] = OrderedDict()
 
     def put(
-        self, title: str, folder: Path, visitor: Visitor, work: Work, then: Callable[[], None] | None = None
+        self,
+        title: str,
+        folder: Path,
+        visitor: Visitor,
+        work: Work,
+        then: Callable[[], None] | None = None,
+        room: int = MAX_WAITING,
     ) -> Job:
-        """Puts `work` in line; `then` is called when it is done, and its UserError becomes the job's.
+        """Puts `work` in line; `then` is called when it is done, and its UserError becomes the job's. `room` is how many
+        may wait for it to be put in line.
 
         Raises UserError: job.busy while one of the folder is waiting or running, job.queue_full, file.write.
         """
@@ -80,7 +87,7 @@ class Line:
         with self._guard:
             if folder.is_dir() and not FolderLock.held(folder):  # what the one before said is over
                 shutil.rmtree(folder, ignore_errors=True)
-            job = self.registry.start(title, folder, do, visitor.name)
+            job = self.registry.start(title, folder, do, visitor.name, room)
             self._paces[job.id] = pace
             while len(self._paces) > _KNOWN:
                 self._paces.popitem(last=False)

@@ -120,6 +120,17 @@ def suggest_name(host: Host, project: Project, run_id: str, file: str) -> str:
     return free_name(wanted, names_in_use(host.paths.loras), partial(is_free_for, project))
 
 
+def check_choice(host: Host, project: Project, choice: Choice, shown: Shown | None = None) -> Edition:
+    """What would be published. Raises UserError as `pick`, for what can be told without the model."""
+    source = source_file(host, project, choice.run_id, choice.file)
+    record = read_record(run_folder(project, choice.run_id)) if choice.run_id else None
+    edition = _edition(host, project, choice, record, source, shown)
+    check_edition(edition)
+    _set_in_the_way(host, project, choice, source)
+    other_files(host, project, choice.run_id, choice.others, source, choice.name)
+    return edition
+
+
 def pick(
     host: Host,
     project: Project,
@@ -136,12 +147,8 @@ def pick(
     `files.check_lora` and `Session.generate`.
     """
     loras = host.paths.loras
-    source = source_file(host, project, choice.run_id, choice.file)
-    record = read_record(run_folder(project, choice.run_id)) if choice.run_id else None
-    edition = _edition(host, project, choice, record, source, shown)
-    check_edition(edition)
-    _set_in_the_way(host, project, choice, source)
-    other_files(host, project, choice.run_id, choice.others, source, choice.name)
+    edition = check_choice(host, project, choice, shown)
+    source = edition.source
     with stage(loras) as place:
         events(Stage("picking.stage_writing"))
         names = write_set(place, edition)

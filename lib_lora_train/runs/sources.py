@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.network.rewriting import read_metadata
-from lib_lora_train.preview.files import base_of, columns_of, in_order
+from lib_lora_train.preview.files import base_of, columns_of, in_order, spread
 from lib_lora_train.preview.grids import Drawing, Grid
 from lib_lora_train.preview.prompts import prompts_for
 from lib_lora_train.preview.scores import ScoreTools, TrainingSet
@@ -38,6 +38,12 @@ class Sources:
     data: Path | None = None
     trigger: str = ""
     kind: str = "character"
+    runs: list[list[Path]] = field(default_factory=list)  # of `files`, those of each run
+
+    def take(self, most: int) -> None:
+        """Leaves of each run at most so many files, evenly spread, the last among them; all for 0."""
+        left_out = {path for run in self.runs for path in set(run) - set(spread(run, most))}
+        self.files = [path for path in self.files if path not in left_out]
 
     def training(self, events: EventSink = ignore_events, commands: Commands | None = None) -> TrainingSet:
         """The subject's own pictures with their captions. Raises UserError as `folders.scan`, and Stopped."""
@@ -99,7 +105,8 @@ def find_sources(
         files = run_checkpoints(host, project, run_id)
         if not files:
             raise UserError("grid.nothing", name)
-        found.files += in_order(files)
+        found.runs.append(in_order(files))
+        found.files += found.runs[-1]
         said = said or {"trigger": record.trigger_word, "kind": record.kind, "base": record.checkpoint}
         found.data = found.data or project.path("dataset")
     metadata = read_metadata(found.files[0])

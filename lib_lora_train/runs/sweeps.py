@@ -32,7 +32,7 @@ SWEEP = "sweep.json"  # in the folder of a run
 MOST_RUNS = 32
 _LONGEST_LABEL = 200
 # What would make the runs' files something else than runs of this project with one checkpoint's pictures.
-_NOT_SWEPT = MANAGED | LOCAL_ONLY | {"run.sample_prompts"}
+_NOT_SWEPT = MANAGED | LOCAL_ONLY | {"run.sample_prompts", "run.grid_after_training"}
 
 
 @dataclass(frozen=True)

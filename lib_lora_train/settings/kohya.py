@@ -143,6 +143,7 @@ OWN = frozenset(
         "sample_cfg",
         "trigger_word",
         "scrub_metadata",
+        "grid_after_training",
     }
 )
 

@@ -57,7 +57,7 @@ def test_from_nothing_to_a_lora(server: Server) -> None:
     [run] = server.data("GET", f"{home}/runs")["runs"]
     assert set(run) == {
         "id", "project", "title", "state", "place", "created", "started", "ended", "step", "total_steps", "epoch",
-        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint",
+        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint", "grid", "grid_note",
     }  # fmt: skip
     assert (run["state"], run["step"], run["total_steps"], run["checkpoint"]) == ("done", 3, 3, "tiny")
     last = server.data("GET", "/live")
@@ -106,7 +106,8 @@ def test_a_run_is_watched_and_told_things(server: Server) -> None:
     assert set(live) == {"running", "queue", "last", "time"}
     assert set(live["running"]) == {
         "id", "project", "title", "state", "place", "created", "started", "ended", "step", "total_steps", "epoch",
-        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint", "paused", "stopping", "stage",
+        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint", "grid", "grid_note", "paused", "stopping",
+        "stage",
         "stage_done", "stage_total", "total_epochs", "loss_smoothed", "rates", "steps_per_second", "memory", "elapsed",
         "remaining", "mine", "samples",
     }  # fmt: skip
@@ -334,7 +335,7 @@ def test_what_is_somebody_elses(tmp_path: Path, tiny_checkpoint: Path) -> None:
     try:
         run = server.start(project, LONG, headers=anna)
         [picture, *_] = server.data("GET", f"/projects/{project}/pictures", headers=anna)["pictures"]
-        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x", "source_id": "x", "grid_id": "g01", "key": "0" * 32, "tool": "scrub"}  # fmt: skip
+        known = {"project_id": project, "concept_id": picture["concept"], "picture_id": picture["id"], "run_id": run["run"], "name": "x", "source_id": "x", "grid_id": "g01", "key": "0" * 32, "tool": "scrub", "pick_id": "x", "part": "card"}  # fmt: skip
         bodies = {
             "caption": {"text": "x", "version": picture["version"]},
             "move": {"pictures": [picture["id"]], "concept": picture["concept"]},

@@ -215,6 +215,7 @@ DECLARED = {
     ("POST", "/projects/{project_id}/grids/plan"): "write",
     ("POST", "/projects/{project_id}/grids/restore"): "write",
     ("POST", "/projects/{project_id}/grids/unpick"): "write",
+    ("POST", "/projects/{project_id}/grids/cancel-pick"): "write",
     ("GET", "/projects/{project_id}/grids/picks/{pick_id}/{part}"): "read",
     ("GET", "/projects/{project_id}/grids/tools"): "read",
     ("POST", "/projects/{project_id}/grids/tools/{tool}"): "write",

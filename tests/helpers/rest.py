@@ -22,7 +22,7 @@ LOGINS = {"anna": "correct horse", "ben": "battery staple"}
 USER_HEADER = "x-logged-in"  # stands for the host's own login
 PNG = {"content-type": "application/octet-stream"}
 
-# A run of three steps on the tiny checkpoint, and one without end.
+# A run of three steps on the tiny checkpoint, which no grid follows, and one without end.
 SMALL = {
     "version": 1,
     "model": {"checkpoint": "tiny"},
@@ -35,6 +35,7 @@ SMALL = {
         "sample_prompts": "zuna, girl --w 64 --h 64 --s 2",
         "sample_every_n_steps": 2,
         "save_every_n_steps": 2,
+        "grid_after_training": False,
     },
 }
 LONG = {**SMALL, "run": {**SMALL["run"], "max_train_steps": 100_000, "sample_every_n_steps": 0, "sample_prompts": ""}}

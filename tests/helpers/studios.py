@@ -43,9 +43,11 @@ def write_concept(project: Project, folder: str, count: int = len(SIZES)) -> Pat
 
 
 def run_settings(**changes: object) -> TrainSettings:
-    """Settings of a run of twelve steps in three epochs on the tiny checkpoint, as a form would hold them."""
+    """Settings of a run of twelve steps in three epochs on the tiny checkpoint, as a form would hold them; no grid
+    follows it."""
     settings = tiny_settings(Path(CHECKPOINT), Path(), Path(), save_every_n_epochs=1)
     settings.run.output_dir = settings.run.output_name = settings.dataset.train_data_dir = ""
+    settings.run.grid_after_training = False
     for name, value in changes.items():
         groups = [group for group in vars(settings).values() if hasattr(group, name)]
         setattr(groups[0], name, value)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lib_lora_train.access import Exposure
 from lib_lora_train.errors import UserError
+from lib_lora_train.jobs import Registry
 from lib_lora_train.preview.grids import Base, Column, Drawing, Grid, GridPrompt
 from lib_lora_train.preview.scores import Scores
 from lib_lora_train.previews import store
@@ -170,7 +171,7 @@ def test_exposure_is_not_needed_to_read(place) -> None:
 
     host, project = place
     written(host, project)
-    previews = Previews(host, Exposure(), Limits.local(), lambda visitor: [], lambda: False)
+    previews = Previews(host, Exposure(), Limits.local(), lambda visitor: [], Registry())
     first = previews.view(project, "g01")
     assert previews.view(project, "g01") is first  # nothing has changed
     previews.switch(project, "g01", ["copying"])

@@ -94,7 +94,7 @@ def test_a_list_of_runs(host, project: Project) -> None:
     assert shown["error"] == error.as_dict("zh-CN") and shown["project"] == project.id and shown["job"] == "jobr02"
     assert set(shown) == {
         "id", "project", "title", "state", "place", "created", "started", "ended", "step", "total_steps", "epoch",
-        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint",
+        "loss", "error", "attempt", "can_resume", "lora", "job", "checkpoint", "grid", "grid_note",
     }  # fmt: skip
 
 

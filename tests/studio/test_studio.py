@@ -29,8 +29,8 @@ OPEN = Exposure(local=False)
 ANYBODY, ANNA, BEN = Visitor(), Visitor("anna", language="zh-CN"), Visitor("ben")
 LIVE = {
     "id", "project", "title", "state", "place", "created", "started", "ended", "step", "total_steps", "epoch", "loss",
-    "error", "attempt", "can_resume", "lora", "job", "checkpoint", "paused", "stopping", "stage", "stage_done",
-    "stage_total", "total_epochs", "loss_smoothed", "rates", "steps_per_second", "memory", "elapsed", "remaining",
+    "error", "attempt", "can_resume", "lora", "job", "checkpoint", "grid", "grid_note", "paused", "stopping", "stage",
+    "stage_done", "stage_total", "total_epochs", "loss_smoothed", "rates", "steps_per_second", "memory", "elapsed", "remaining",
     "mine", "samples",
 }  # fmt: skip
 
