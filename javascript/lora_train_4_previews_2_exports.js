@@ -78,7 +78,7 @@
                 line("png", text("One large picture"), text("All cells with their labels, as PNG."),
                     () => this.save("png")),
                 line("zip", text("Everything"), text(
-                    "The large picture, each cell as PNG with the text that draws it again, scores and recommendation."),
+                    "The large picture, each cell with the text that draws it again, scores and recommendation."),
                 () => this.save("zip")),
                 line("csv", text("Scores as a table"), text("One row for each cell, for a spreadsheet (CSV)."),
                     () => this.save("csv")),

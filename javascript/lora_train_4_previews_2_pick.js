@@ -159,7 +159,8 @@
             return {
                 cell: this.cell.key, name: this.name.value.trim(), weight: Number(this.weight.value),
                 trigger: this.trigger.value.trim(), negative: this.negative.value.trim(),
-                notes: this.notes.value.trim(), scrub: this.scrub.checked, compare: this.compare.checked, others: this.others, wait: false,
+                notes: this.notes.value.trim(), scrub: this.scrub.checked, compare: this.compare.checked,
+                others: this.others, wait: false,
             };
         }
 
