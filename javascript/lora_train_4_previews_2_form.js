@@ -11,7 +11,7 @@
     const LONGEST = 20_000; // characters of a field
     const MOST_SHOWN = 200; // names of a list; others are found by typing
     const FEW = 8; // names that are seen at a glance
-    const LINES = {prompts: 6, negative_prompt: 2}; // of the fields that are texts of several lines
+    const LINES = {prompts: 5, negative_prompt: 2}; // of the fields that are texts of several lines
 
     /**
      * @typedef {{name: string, label: string, help: string, type: string, default: *, minimum: ?number,

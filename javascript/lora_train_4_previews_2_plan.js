@@ -28,6 +28,13 @@
         return Array.from({length: count}, () => Math.floor(Math.random() * MOST_SEED)).join(", ");
     }
 
+    /** With what was chosen once and is not there any more: to be seen, and taken away. */
+    function withGone(names, chosen) {
+        const here = new Set(names.map((one) => one.value));
+        return [...names, ...chosen.filter((value) => !here.has(value))
+            .map((value) => ({value, words: value, hint: text("not there any more")}))];
+    }
+
     class PreviewPlan {
         /** @param {PreviewModel} model */
         constructor(model) {
@@ -71,6 +78,11 @@
             await this.begin(wish);
         }
 
+        /** Of what the form is: as long as it is the same, what was typed stays when the window is opened again. */
+        get subject() {
+            return `${this.model.project} ${this.grid}`;
+        }
+
         closed() {
             this.asking += 1;
         }
@@ -99,18 +111,21 @@
         /** The form as the grid that is changed has it, or as a new one begins. */
         async begin(wish = {}) {
             const {model} = this;
+            const again = this.subject === this.begun && !wish.runs && !wish.files;
             let shown = model.grid;
             if (this.grid && (!shown || shown.id !== this.grid)) {
                 shown = await api.get(model.root(this.grid), {cells: false});
             }
-            const asked = this.grid ? shown.asked : {runs: wish.runs || [], files: wish.files || [], bases: []};
+            const asked = again ? this.question : this.grid ? shown.asked
+                : {runs: wish.runs || [], files: wish.files || [], bases: []};
+            this.begun = this.subject;
             this.drawMode();
-            this.runs.show(this.runNames(asked.runs), asked.runs);
-            this.files.show(this.names, asked.files);
-            this.bases.show(state.checkpoints.map(({name, family}) => ({value: name, words: name, hint: family})),
-                asked.bases);
-            if (this.grid) this.fillIn(shown.settings);
-            else if (shown && !this.touched) this.fillIn({...shown.settings, width: null, height: null});
+            this.runs.show(withGone(this.runNames(asked.runs), asked.runs), asked.runs);
+            this.files.show(withGone(this.names, asked.files), asked.files);
+            this.bases.show(withGone(state.checkpoints.map(({name, family}) =>
+                ({value: name, words: name, hint: family})), asked.bases), asked.bases);
+            if (!again && this.grid) this.fillIn(shown.settings);
+            else if (!again && shown) this.fillIn({...shown.settings, width: null, height: null});
             this.changed();
         }
 
@@ -120,11 +135,13 @@
             const id = this.grid || (grid ? grid.id : "");
             this.modePlace.hidden = id === "";
             if (!id) return;
+            const held = this.modePlace.contains(document.activeElement);
             this.modePlace.replaceChildren(choice(text("What to make"), [["", text("A new grid")],
                 [id, text("Change {grid}", {grid: id})]], this.grid, (wanted) => {
                 this.grid = wanted;
                 return attempt(() => this.begin());
             }));
+            if (held) this.modePlace.querySelector("input:checked").focus();
         }
 
         /** Those that have a file, or may have one somewhere else. */
@@ -146,7 +163,6 @@
         /** Everything as it is without being asked. */
         reset() {
             for (const [name, one] of this.fields) one.value = SIZES.includes(name) ? null : one.setting.default;
-            this.touched = true;
             this.changed();
         }
 
@@ -251,7 +267,7 @@
                 make("ul", {class: "lora_train_previews_prompts"}, ...plan.prompts.map((prompt) => make("li", {
                     data: {kind: prompt.kind},
                 }, make("span", {class: "lora_train_hint"},
-                    prompt.label && prompt.kind !== "leak" ? `${kindWords(prompt.kind)}: ${prompt.label}`
+                    prompt.label && prompt.kind === "template" ? `${kindWords(prompt.kind)}: ${prompt.label}`
                         : kindWords(prompt.kind)), make("span", {translate: "no"}, prompt.text)))),
             ];
         }
@@ -290,6 +306,7 @@
             if (!there) {
                 await model.act(async () => { made = (await api.post(model.root(), {...question, grid})).grid; });
             }
+            this.begun = "";
             await model.show(made);
             const dialog = this.element.closest("dialog");
             if (dialog) dialog.close();

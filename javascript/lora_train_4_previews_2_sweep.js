@@ -91,16 +91,24 @@
 
         /** The settings that hold where nothing is tried: a form that nobody has filled in is what would be planned. */
         async readBase() {
-            const {project} = this;
-            const path = ["projects", project];
-            let settings;
-            if (this.base === FORM) {
-                settings = await api.get([...path, "settings"]);
-                if (!settings.model.checkpoint) settings = (await api.post([...path, "plan"])).settings;
-            } else settings = (await api.get([...path, "runs", this.base])).settings;
-            if (project !== this.project) return;
+            const {project, base} = this;
+            let [settings, problem] = [null, null];
+            try {
+                settings = await this.askBase(["projects", project]);
+            } catch (error) {
+                problem = error;
+            }
+            if (project !== this.project || base !== this.base) return;
             this.settings = settings;
+            this.add.disabled = settings === null;
             this.changed();
+            if (problem) this.blame(problem);
+        }
+
+        async askBase(path) {
+            if (this.base !== FORM) return (await api.get([...path, "runs", this.base])).settings;
+            const settings = await api.get([...path, "settings"]);
+            return settings.model.checkpoint ? settings : (await api.post([...path, "plan"])).settings;
         }
 
         /** The settings that are left to choose from, by their groups. */
