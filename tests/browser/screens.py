@@ -73,7 +73,16 @@ def fill(rest: Rest) -> str:
     wishes = {"kind": "character", "choice": "quick", "checkpoint": "demo"}
     planned = rest.post(f"projects/{project}/plan", wishes)["settings"]
     for seed in (1, 2):
-        settings = {**planned, "run": {**planned["run"], "seed": seed, "max_train_epochs": 2, "sample_steps": 12}}
+        settings = {
+            **planned,
+            "run": {
+                **planned["run"],
+                "seed": seed,
+                "max_train_epochs": 2,
+                "sample_steps": 12,
+                "grid_after_training": False,
+            },
+        }
         rest.wait_for_end(project, rest.start(project, settings), seconds=600)
     return project
 

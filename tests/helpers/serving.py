@@ -28,12 +28,18 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}  # a test downloads nothing
 _ADDRESS = re.compile(r"http://[\d.]+:(\d+)/")
 _BAD = re.compile(r"Traceback|Exception|\bERROR\b|\bCRITICAL\b")
 
-# So small that a run takes seconds: what it teaches is looked at elsewhere.
+# So small that a run takes seconds: what it teaches is looked at elsewhere. No grid follows it.
 SHORT = {
     "model": {"checkpoint": "demo"},
     "dataset": {"resolution": "64", "min_bucket_reso": 64, "max_bucket_reso": 64},
     "network": {"network_dim": 4, "network_alpha": 4.0},
-    "run": {"mixed_precision": "fp32", "max_train_epochs": 2, "train_batch_size": 4, "sample_steps": 4},
+    "run": {
+        "mixed_precision": "fp32",
+        "max_train_epochs": 2,
+        "train_batch_size": 4,
+        "sample_steps": 4,
+        "grid_after_training": False,
+    },
 }
 
 

@@ -316,7 +316,7 @@ def free_port() -> int:
 
 
 def settings_for(webui: Webui, family: str = "sd1", **groups: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run of six steps on the family's narrow checkpoint, with other values by group."""
+    """Settings of a run of six steps on the family's narrow checkpoint, with other values by group; no grid follows."""
     usual: dict[str, dict[str, Any]] = {
         "model": {"checkpoint": webui.checkpoint(family).removesuffix(".safetensors")},
         "dataset": {"resolution": "64", "min_bucket_reso": 64, "max_bucket_reso": 64},
@@ -327,6 +327,7 @@ def settings_for(webui: Webui, family: str = "sd1", **groups: Mapping[str, Any])
             "max_train_steps": 6,
             "train_batch_size": 1,
             "sample_prompts": "",
+            "grid_after_training": False,
         },
     }
     return {name: {**usual.get(name, {}), **groups.get(name, {})} for name in {**usual, **groups}}
