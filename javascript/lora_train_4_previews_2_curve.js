@@ -6,8 +6,8 @@
     "use strict";
 
     const {text, number, language, on, make, draw, write, select, fill, shown, memory} = loraTrain;
-    const HEIGHT = 190;
-    const MARGIN = {top: 12, right: 20, bottom: 26, left: 48};
+    const HEIGHT = 200;
+    const MARGIN = {top: 22, right: 20, bottom: 26, left: 48};
     const USUAL = ["likeness", "obedience", "copying", "collapse"]; // the lines that are drawn without being asked
     const ORDER = [...USUAL, "diversity", "leak", "loss"]; // by which the lines have their colours
     const TICKS = [0, 0.25, 0.5, 0.75, 1];
@@ -145,7 +145,7 @@
                 group.append(draw("rect", {class: `lora_train_previews_${kind}`, x: from, y: top, width: to - from,
                     height: bottom - top}));
                 if (to - from < words.length * 7) return; // no room for the word: the sentence below says it
-                group.append(draw("text", {x: (from + to) / 2, y: top + 13, "text-anchor": "middle"}, words));
+                group.append(draw("text", {x: (from + to) / 2, y: top - 7, "text-anchor": "middle"}, words));
             };
             if (learnt !== null) part("under", left, left + at(learnt) * room, text("underfitted"));
             if (over !== null) part("over", left + at(over) * room, right, text("overfitted"));
@@ -207,7 +207,7 @@
             if (place < 0) return group;
             const x = this.x(place);
             group.append(draw("line", {x1: x, x2: x, y1: this.inner.top, y2: this.inner.bottom}),
-                draw("text", {x, y: this.inner.top - 2, "text-anchor": "middle"}, "★"));
+                draw("text", {x, y: this.inner.top - 7, "text-anchor": "middle"}, "★"));
             return group;
         }
 
