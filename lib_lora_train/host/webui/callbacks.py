@@ -12,6 +12,7 @@ from typing import Any
 from modules import initialize_util, patches, restart, shared
 
 from lib_lora_train.host.webui.exposure import Reach, reach
+from lib_lora_train.host.webui.pasting import keep_names
 from lib_lora_train.host.webui.registering import call_for
 from lib_lora_train.host.webui.send_to import register_send_to
 from lib_lora_train.host.webui.settings_page import add_settings
@@ -37,6 +38,7 @@ def register(build_tab: Callable[[], Any], mount: Callable[[Any, Any], None], en
     call_for("ui_settings", add_settings)
     call_for("ui_tabs", lambda: [(build_tab(), TITLE, TAB_ID)])
     call_for("app_started", mount)
+    call_for("infotext_pasted", keep_names)
     register_send_to()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from modules import cache, extra_networks
+from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
 from torch import nn
 
 _NEEDED = (
@@ -110,10 +111,24 @@ class LoraExtension:
                     known.pop(f"lora/{name}", None)
 
     def refresh(self) -> None:
-        """New files in the LoRA folder can be used in prompts and get a card at once."""
+        """New files in the LoRA folder can be used in prompts and get a card at once.
+
+        The prompt that was drawn last is encoded anew, even if nothing in it changes: the WebUI keeps what a text encoder
+        made of it by the names of its LoRAs, and under one of them there may be another file now, or none.
+        """
         loader = _loader()
         if loader is not None:
             loader.list_available_networks()
+            for encoded in _encoded_prompts():
+                encoded[0] = None  # what it is of; whoever reads it at this moment still finds the rest
+
+    def same_weights(self, name: str, other: str) -> bool:
+        """Whether there is a file `name`, with the weights of that which the loader knows as `other`."""
+        loader = _loader()
+        if loader is None:
+            return False
+        first, second = loader.available_networks.get(name), loader.available_network_aliases.get(other)
+        return None not in (first, second) and bool(first.shorthash) and first.shorthash == second.shorthash
 
 
 class RegisteredLoras:
@@ -175,6 +190,12 @@ def _has_room(module: Any) -> bool:
         return True
     outputs, *inputs = module.shape
     return (up.weight.shape[0], down.weight[0].numel()) == (outputs, math.prod(inputs))
+
+
+def _encoded_prompts() -> list[list[Any]]:
+    """The WebUI's memory of the last prompt and negative prompt, each with what it is of and what it is."""
+    usual, large = StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
+    return [usual.cached_c, usual.cached_uc, large.cached_hr_c, large.cached_hr_uc]
 
 
 def _loader() -> ModuleType | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import networks
-from modules import infotext_utils, sd_models, shared
+from modules import infotext_utils, sd_models, shared, ui_extra_networks
 
 from lib_lora_train import extension
 from lib_lora_train.errors import UserError
@@ -67,6 +67,13 @@ def checked(path: str, checkpoint: str = "", without_loader: bool = False) -> di
 def pasted(text: str) -> dict[str, Any]:
     """What "Send to txt2img" reads from a text."""
     return infotext_utils.parse_generation_parameters(text)
+
+
+def cards() -> str:
+    """What the Lora page of the tab txt2img shows after its Refresh."""
+    page = next(page for page in ui_extra_networks.extra_pages if page.name == "lora")
+    page.refresh()
+    return page.create_html("txt2img")
 
 
 def _with_path(request: dict[str, Any]) -> dict[str, Any]:
