@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +160,36 @@ def test_changed_lora_file_is_read_again(host, lora, tiny_checkpoint, tmp_path):
         save_lora(path, _network(model, seed=8).state_dict(), {"x": "longer"}, torch.float32)
     (second,) = _draw(host, request)
     assert np.abs(first - second).max() > 1
+
+
+def test_a_network_that_is_trained_between_two_pictures_is_drawn_as_it_stands(host, tiny_checkpoint):
+    with host.session() as session:
+        with session.borrow(BorrowRequest(str(tiny_checkpoint))) as model:
+            network = _network(model)
+        pictures = []
+        for _ in range(2):
+            pictures.append(np.asarray(session.generate([BASE], network=network)[0].image).astype(int))
+            for parameter in network.parameters():
+                parameter.data.mul_(0.5)
+    assert np.abs(pictures[0] - pictures[1]).max() > 1
+
+
+def test_what_is_made_of_a_lora_for_drawing_ends_with_the_session_or_the_model(host, lora, tiny_checkpoint):
+    def copies() -> list[weakref.ref]:
+        return [weakref.ref(host.kept.fixed.of(network, 0.5)) for network in host._adapters.values()]
+
+    host.refresh_loras()
+    request = replace(BASE, lora=lora, weight=0.5, steps=1)
+    for end in (lambda session: session.close(), lambda session: host.unload()):
+        with host.session() as session:
+            session.generate([request])
+            (first,) = copies()
+            session.generate([replace(request, seed=6)])
+            assert first() is not None and copies() == [first]
+            end(session)
+            gc.collect()
+            assert first() is None
+        host.load(str(tiny_checkpoint), torch.float32, lambda event: None)
 
 
 def test_few_lora_files_are_kept(host, lora, tmp_path):
