@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ def grid_command(options: argparse.Namespace) -> int:
         with host.session(commands, _without_batches(progress)) as session:
             at_once = host.pictures_at_once(settings.width, settings.height)
             made = make_grid(session, grid, store, progress, commands, at_once)
-        scores = _scored(options.out, grid, store, training, tools, progress, commands)
+        scores = _scored(options.out, grid, store, training, tools, found.losses(grid), progress, commands)
     recommendation = _write(options.out, grid, store, scores, language)
     print(message("grid.made", language, folder=options.out, drawn=made.drawn, kept=made.kept))
     _print_recommendation(grid, recommendation, language)
@@ -210,7 +210,14 @@ def _tools(options: argparse.Namespace, found: Sources, events: EventSink) -> An
 
 
 def _scored(
-    out: Path, grid: Grid, store: CellStore, training: Any, tools: ScoreTools, events: EventSink, commands: Commands
+    out: Path,
+    grid: Grid,
+    store: CellStore,
+    training: Any,
+    tools: ScoreTools,
+    losses: Mapping[int, float],
+    events: EventSink,
+    commands: Commands,
 ) -> Scores:
     from lib_lora_train.preview.scores import Scores, score_cells
 
@@ -219,7 +226,7 @@ def _scored(
         known = Scores.from_dict(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # before the first time, or damaged: all is looked at again
         known = Scores()
-    scores = score_cells(grid, store, training, tools, known=known, events=events, commands=commands)
+    scores = score_cells(grid, store, training, tools, known=known, losses=losses, events=events, commands=commands)
     write_json(kept, scores.as_dict())
     return scores
 

@@ -8,6 +8,7 @@ trained on: their training set is rounded up, so that one picture can be in both
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +18,21 @@ from lib_lora_train.settings.tables import DatasetSettings
 
 if TYPE_CHECKING:
     from lib_lora_train.dataset.pictures import Picture
+
+HOLD_BACK_FROM = 40  # pictures: a tenth of them is enough to tell something, and the rest to learn from
+_USUAL = 0.1
+_MOST = 16  # pictures; more say little more, and take their time with every file
+_LEAST = 4  # with fewer, chance decides
+
+
+def usual_share(folders: Sequence[int]) -> float:
+    """The share that is advised for folders of so many pictures, in hundredths; 0 where there are too few."""
+    count = sum(folders)
+    if count < HOLD_BACK_FROM:
+        return 0.0
+    share = min(_USUAL, max(0.01, math.floor(100 * _MOST / count) / 100))
+    held = sum(held_back_count(each, share) for each in folders)
+    return share if held >= _LEAST else 0.0
 
 
 def held_back_count(count: int, share: float) -> int:

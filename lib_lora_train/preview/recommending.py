@@ -22,6 +22,7 @@ _LUCK = 0.03  # of a total, which the choice of a few seeds can make; more is no
 _NEARLY = 0.05  # of a score: less is no difference that anybody sees
 _CLEARLY = 0.1
 _ENOUGH = 0.9  # of the best likeness over the epochs: before, the subject is not learnt yet
+_RISEN = 0.3  # of what the loss on held back pictures moved at all
 _CLEAR_SIGN = 0.25  # of collapse or copying, worth a word
 _NUMBER = re.compile(r"-(step)?[0-9]+$")  # of the epoch or step, in the name of a file
 
@@ -54,12 +55,13 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Means over the weights other than 0, or at one weight."""
+    """Means over the weights other than 0, or at one weight. `validation` is the loss on held back pictures itself."""
 
     column: int
     epoch: int
     step: int
     values: Mapping[str, float | None]
+    validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Curve:
         return {
             "points": [
                 {"column": point.column, "label": grid.columns[point.column].label, "epoch": point.epoch, "step": point.step}
+                | {"validation": point.validation}
                 | {name: None if value is None else round(value, 4) for name, value in point.values.items()}
                 for point in self.points
             ],
@@ -126,6 +129,7 @@ def curve(grid: Grid, scores: Scores, weight: float | None = None, base: int = 0
             point.epoch,
             point.step,
             {name: value for name, value in point.values.items() if name in scores.on},
+            scores.losses.get(point.column) if "loss" in scores.on else None,
         )
         for point in points
     ]
@@ -139,6 +143,7 @@ def curve(grid: Grid, scores: Scores, weight: float | None = None, base: int = 0
         notes.append(Log("scores.curve_learnt", {"column": learnt}))
     if over is not None:
         notes.append(Log("scores.curve_over", {"column": over}))
+    notes += _said_of_loss(points)
     return Curve(tuple(points), learnt, over, tuple(notes))
 
 
@@ -354,15 +359,25 @@ def _over(points: Sequence[CurvePoint]) -> int | None:
 
 
 def _worse(before: Sequence[CurvePoint], after: CurvePoint) -> bool:
-    for name, sign in (("obedience", -1), ("copying", 1), ("collapse", 1)):
+    for name, sign, least in (("obedience", -1, _CLEARLY), ("copying", 1, _CLEARLY), ("collapse", 1, _CLEARLY), ("loss", -1, _RISEN)):  # fmt: skip
         earlier = [value for point in before if (value := point.values.get(name)) is not None]
         now = after.values.get(name)
         if not earlier or now is None:
             continue
         reached = max(earlier) if sign < 0 else min(earlier)
-        if sign * (now - reached) >= _CLEARLY:
+        if sign * (now - reached) >= least:
             return True
     return False
+
+
+def _said_of_loss(points: Sequence[CurvePoint]) -> list[Log]:
+    known = [(point.column, value) for point in points if (value := point.values.get("loss")) is not None]
+    if len(known) < 2:
+        return []
+    best, _ = max(known, key=lambda pair: pair[1])
+    if best == known[-1][0]:
+        return [Log("scores.curve_loss_falls")]
+    return [Log("scores.curve_loss_turns", {"column": best})] if 1 - known[-1][1] >= _RISEN else []
 
 
 def _round(value: float | None) -> float | None:

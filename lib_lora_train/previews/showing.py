@@ -39,7 +39,7 @@ class View:
 
 def without_places(scores: Scores) -> Scores:
     """For a grid with other axes: what was seen in pictures stays, what was said of places does not."""
-    return replace(scores, cells={}, places={}, signs={}, obeyed={}, whole=False)
+    return replace(scores, cells={}, places={}, signs={}, obeyed={}, losses={}, whole=False)
 
 
 def state_of(view: View, made: int, job: Mapping[str, object] | None, last: Mapping[str, object] | None) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lib_lora_train.preview.grids import Cell
 from lib_lora_train.preview.making import make_grid
 from lib_lora_train.preview.scores import Scores, TrainingSet, score_cells
 from lib_lora_train.previews.judging import Judges
-from lib_lora_train.previews.store import Cost, Kept, cell_store
+from lib_lora_train.previews.store import Cost, Kept, Source, cell_store
 from lib_lora_train.previews.turns import Aside, Turns
 from lib_lora_train.project import Project
+from lib_lora_train.runs.validation import comparable, read_validation
 from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, Stopped
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
 
+_ASIDE_SECONDS = 0.2  # in which whoever waits for the model has taken it
 _BATCH = "host.stage_drawing"  # what a host says of each batch, which would hide how far the grid is
 
 
@@ -35,6 +37,11 @@ class Meter:
         self._spent += self._last - self._began
         self._began = self._last = time.monotonic()
         self._on = None
+
+    @property
+    def drew(self) -> bool:
+        """Whether anything was drawn since it began last: who never gets to draw would never be done."""
+        return self._last > self._began
 
     def __call__(self, cell: Cell) -> None:
         """After each cell."""
@@ -60,18 +67,18 @@ def draw(
             events(event)
 
     at_once = host.pictures_at_once(drawing.width, drawing.height)
-    made = None
+    made, aside = None, Aside(commands, lambda: turns.others_first() or (meter.drew and host.wanted()))
     while made is None:
         turns.wait(tell, commands)
         with host.session(commands, tell) as session:
             meter.begin()
             try:
-                made = make_grid(
-                    session, kept.grid, cell_store(project), tell, Aside(commands, turns), at_once, meter
-                )  # fmt: skip
+                made = make_grid(session, kept.grid, cell_store(project), tell, aside, at_once, meter)
             except Stopped:
                 if commands.stopping:
                     raise
+        if made is None:
+            commands.wait_for_stop(_ASIDE_SECONDS)
     if made.cancelled:
         events(Log("previews.cancelled", {"count": made.cancelled}, "warning"))
 
@@ -88,6 +95,15 @@ def score(
     """Looks at what is new. Raises Stopped before it has begun, and UserError when a tool fails."""
     if commands.stopping:
         raise Stopped
-    store = cell_store(project)
+    losses = held_back_losses(project, kept.sources)
     with judges.tools(project.kind, events) as tools:
-        return score_cells(kept.grid, store, training(), tools, known.on, known, events=events, commands=commands)
+        return score_cells(
+            kept.grid, cell_store(project), training(), tools, known.on, known, losses, events, commands
+        )  # fmt: skip
+
+
+def held_back_losses(project: Project, sources: Sequence[Source]) -> dict[int, float]:
+    """On pictures that the runs of a grid's files had held back, by column; only what can be compared."""
+    runs = {source.run for source in sources if source.run}
+    said = {run: {each.file: each for each in read_validation(project.path("runs", run))} for run in runs}
+    return comparable({place: said.get(each.run, {}).get(each.file) for place, each in enumerate(sources)})

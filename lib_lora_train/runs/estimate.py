@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lib_lora_train.collection.entries import ConceptInfo, PictureInfo, list_concepts, list_pictures
 from lib_lora_train.dataset.buckets import Size, plan_crop
+from lib_lora_train.dataset.held_back import held_back_places, validation_seed
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
 from lib_lora_train.settings import TrainSettings
@@ -60,15 +61,38 @@ def estimate(host: Host, project: Project, settings: TrainSettings) -> Estimate:
 def showings(project: Project, settings: TrainSettings) -> Counter[Size]:
     """How many pictures of each bucket an epoch shows, regularization included, as the training counts them."""
     concepts = {concept.id: concept for concept in list_concepts(project)}
-    pictures = [each for each in list_pictures(project) if each.width and each.concept in concepts]
-    found: Counter[Size] = Counter()
-    for picture, repeats in _repeats(pictures, concepts):
+    buckets: dict[str, Size] = {}
+    pictures = []
+    for picture in list_pictures(project):
+        if not picture.width or picture.concept not in concepts:
+            continue
         try:
-            found[plan_crop((picture.width, picture.height), settings.dataset, picture.name).bucket] += repeats
+            crop = plan_crop((picture.width, picture.height), settings.dataset, picture.name)
         except UserError as error:
             if error.code != "bucket.too_small":  # that one picture is left out; anything else is the settings' fault
                 raise
+        else:
+            buckets[picture.id] = crop.bucket
+            pictures.append(picture)
+    if settings.dataset.validation_split:
+        pictures = _without_held_back(pictures, concepts, settings)
+    found: Counter[Size] = Counter()
+    for picture, repeats in _repeats(pictures, concepts):
+        found[buckets[picture.id]] += repeats
     return found
+
+
+def _without_held_back(
+    pictures: list[PictureInfo], concepts: dict[str, ConceptInfo], settings: TrainSettings
+) -> list[PictureInfo]:
+    """Those that are trained on: the training chooses from a folder's pictures sorted by name."""
+    share, seed = settings.dataset.validation_split, validation_seed(settings.dataset, settings.run.seed)
+    held: set[str] = set()
+    for concept in concepts.values():
+        ids = [each.id for each in sorted(pictures, key=lambda each: each.name) if each.concept == concept.id]
+        if not concept.regularization:
+            held |= {ids[place] for place in held_back_places(len(ids), share, seed)}
+    return [each for each in pictures if each.id not in held]
 
 
 def _repeats(pictures: list[PictureInfo], concepts: dict[str, ConceptInfo]) -> list[tuple[PictureInfo, int]]:

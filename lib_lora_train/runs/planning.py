@@ -93,6 +93,7 @@ def plan_for(host: Host, project: Project, wishes: Wishes, base: TrainSettings |
             hints=facts.hints,
             trigger=project.trigger_word,
             sentences=History.of_project(project).state().get("form") == "sentences",
+            folders=tuple(Counter(picture.concept for picture in pictures).values()),
         )
     )
     if has_masks(project):

@@ -19,6 +19,7 @@ from lib_lora_train.preview.tables import GridSettings, seeds_of, weights_of
 from lib_lora_train.project import Project, open_project
 from lib_lora_train.runs.pick_files import run_checkpoints
 from lib_lora_train.runs.records import RECORD, read_record
+from lib_lora_train.runs.validation import comparable, of_files, read_validation
 from lib_lora_train.signals import Commands, EventSink, Log, ignore_events
 from lib_lora_train.train.output import LORA_SUFFIX
 
@@ -39,6 +40,7 @@ class Sources:
     trigger: str = ""
     kind: str = "character"
     runs: list[list[Path]] = field(default_factory=list)  # of `files`, those of each run
+    folders: list[Path] = field(default_factory=list)  # of the runs
 
     def take(self, most: int) -> None:
         """Leaves of each run at most so many files, evenly spread, the last among them; all for 0."""
@@ -56,6 +58,13 @@ class Sources:
         own = [each for each in scan(settings, ignore_events, commands).pictures if not each.is_regularization]
         captions = tuple(tuple(part.strip() for part in each.caption.split(",") if part.strip()) for each in own)
         return TrainingSet(tuple(each.path for each in own), captions, trigger=self.trigger)
+
+    def losses(self, grid: Grid) -> dict[int, float]:
+        """On pictures that the runs had held back, by column; only what can be compared."""
+        paths = [column.path for column in grid.columns]
+        said = {each.file: each for folder in self.folders for each in read_validation(folder)}
+        found = [beside or said.get(path.name) for path, beside in zip(paths, of_files(paths), strict=True)]
+        return comparable(dict(enumerate(found)))
 
     def grid(self, host: Host, settings: GridSettings, training: TrainingSet, tools: ScoreTools) -> Grid:
         """Raises UserError as `columns_of`, `base_of`, `prompts_for`, `weights_of` and `seeds_of`."""
@@ -107,6 +116,7 @@ def find_sources(
             raise UserError("grid.nothing", name)
         found.runs.append(in_order(files))
         found.files += found.runs[-1]
+        found.folders.append(project.path("runs", run_id))
         said = said or {"trigger": record.trigger_word, "kind": record.kind, "base": record.checkpoint}
         found.data = found.data or project.path("dataset")
     metadata = read_metadata(found.files[0])

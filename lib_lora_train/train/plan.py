@@ -11,6 +11,7 @@ import math
 import statistics
 from dataclasses import dataclass, field, replace
 
+from lib_lora_train.dataset.held_back import HOLD_BACK_FROM, held_back_count, usual_share
 from lib_lora_train.dataset.tag_text import split_tags
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.hints import TrainingHints
@@ -62,7 +63,8 @@ class PlanFacts:
     on the device already and trained as it is (the WebUI), so that `free_memory` is what is left beside it; empty
     when the model is still to be loaded. `native` (px) and `model` are the checkpoint's own resolution and sizes where
     they are not its family's, `hints` what it says about training on it. `trigger` is the project's trigger word, which
-    captions begin with: one tag, or several with commas between. `sentences`: captions are no lists of tags.
+    captions begin with: one tag, or several with commas between. `sentences`: captions are no lists of tags. `folders`
+    are how many of the pictures each folder has; none: all are in one.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -80,6 +82,7 @@ class PlanFacts:
     hints: TrainingHints = TrainingHints()
     trigger: str = ""
     sentences: bool = False
+    folders: tuple[int, ...] = ()
 
     @property
     def medium(self) -> str:
@@ -168,6 +171,7 @@ class _Planner:
         self.budget = int(facts.free_memory * SHARE_OF_FREE_MEMORY)
         # SDXL's two text encoders are large, and it learns a subject well without them.
         self.trains_text = facts.family != "sdxl"
+        self.held = 0
         self.reasons: list[Reason] = []
         self.warnings: list[Log] = []
 
@@ -183,6 +187,7 @@ class _Planner:
         wanted = (self.model.fitting(self._median_side()), self._wanted_rank(), self._wanted_batch())
         fit = self._fit(*wanted)
         self._explain_sizes(wanted, fit)
+        self._hold_back()
         steps, showings = self._length(fit.batch)
         self._rates(fit, steps)
         self._captions()
@@ -302,9 +307,18 @@ class _Planner:
 
     # ------------------------------------------------------------------ how long, how fast
 
+    def _hold_back(self) -> None:
+        """Pictures that are not trained on, where there are plenty; `held` is their number."""
+        folders = self.facts.folders or (self.images,)
+        share = usual_share(folders)
+        self.held = sum(held_back_count(count, share) for count in folders)
+        code = "plan.hold_back_none" if self.images < HOLD_BACK_FROM else "plan.hold_back_folders"
+        values = {"images": self.images, "held": self.held, "low": HOLD_BACK_FROM}
+        self.because("dataset.validation_split", share, "plan.hold_back" if share else code, **values)
+
     def _length(self, batch: int) -> tuple[int, int]:
         """Repeats and epochs; returns optimizer steps and pictures shown."""
-        facts, images = self.facts, self.images
+        facts, images = self.facts, self.images - self.held
         (aim, epochs), (low, high) = _AIM[facts.medium][facts.choice], REPEATS[facts.medium]
         repeats = min(max(round(aim / (images * epochs)), low), high)
         code = f"plan.repeats_{facts.medium}"

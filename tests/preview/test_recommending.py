@@ -302,6 +302,32 @@ def test_files_come_in_the_order_of_training():
     assert [point.column for point in curve(grid, scores_of(grid, rising, falling)).points] == [2, 1, 0]
 
 
+def with_losses(scores: Scores, losses: dict[int, float]) -> Scores:
+    low, high = min(losses.values()), max(losses.values())
+    for place, values in scores.places.items():
+        if place[1] in losses:
+            values["loss"] = (high - losses[place[1]]) / (high - low)
+    scores.losses = losses
+    return scores
+
+
+def test_a_loss_that_turns_is_overfitting():
+    grid = a_grid()
+    even = scores_of(grid, rising, lambda c, w: 0.9)
+    found = curve(grid, with_losses(even, {0: 0.14, 1: 0.12, 2: 0.10, 3: 0.11, 4: 0.13}))
+    assert (found.learnt, found.over) == (2, 4), "a quarter of what it moved is no rise yet"
+    said = found.as_dict(grid)
+    assert said["notes"][-1] == "On held back pictures the loss is lowest at epoch 6 and rises afterwards."
+    assert [point["validation"] for point in said["points"]] == [0.14, 0.12, 0.10, 0.11, 0.13]
+    falls = curve(grid, with_losses(even, {0: 0.14, 1: 0.13, 2: 0.12, 3: 0.125, 4: 0.11}))
+    assert falls.over is None
+    assert falls.as_dict(grid)["notes"][-1] == "On held back pictures the loss still falls at the last file."
+    off = scores_of(grid, rising, lambda c, w: 0.9)
+    off.on = frozenset({"likeness", "obedience"})
+    found = curve(grid, with_losses(off, {0: 0.14, 1: 0.12, 2: 0.10, 3: 0.11, 4: 0.13}))
+    assert found.over is None and found.points[0].validation is None and len(found.notes) == 1
+
+
 def test_nothing_learnt_is_said():
     grid = a_grid()
     found = curve(grid, scores_of(grid, lambda c, w: 0.02, lambda c, w: 0.9))

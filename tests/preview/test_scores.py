@@ -250,6 +250,7 @@ def test_switched_off_scores_are_neither_counted_nor_shown(grid, store, training
 def test_losses_count_the_lower_the_better(grid, store, training):
     scores = score_cells(grid, store, training, ScoreTools(), losses={0: 0.3, 1: 0.1, 2: 0.2})
     assert by_column(scores, "loss") == [None, 0.0, 1.0, pytest.approx(0.5)]
+    assert scores.losses == {0: 0.3, 1: 0.1, 2: 0.2}
     assert by_column(score_cells(grid, store, training, ScoreTools(), losses={0: 0.3}), "loss") == [None] * 4
 
 

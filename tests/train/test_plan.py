@@ -60,7 +60,10 @@ def check_consistent(facts, plan):
     resolution, batch = int(changes["dataset.resolution"]), changes["run.train_batch_size"]
     assert resolution % 64 == 0 and batch in (1, 2, 4)
     assert changes["dataset.min_bucket_reso"] < resolution < changes["dataset.max_bucket_reso"]
-    showings = changes["dataset.repeats"] * len(facts.sizes)
+    share = changes["dataset.validation_split"]
+    held = round(len(facts.sizes) * share)
+    assert (share > 0) == (len(facts.sizes) >= 40) and (share == 0 or 4 <= held <= max(16, len(facts.sizes) // 100))
+    showings = changes["dataset.repeats"] * (len(facts.sizes) - held)
     assert plan.showings == showings * changes["run.max_train_epochs"]
     assert plan.steps == -(-showings // batch) * changes["run.max_train_epochs"]
     assert changes["optimizer.lr_warmup_steps"] < plan.steps

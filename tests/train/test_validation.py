@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lib_lora_train.dataset.folders import scan
-from lib_lora_train.dataset.held_back import held_back_count, held_back_places
+from lib_lora_train.dataset.held_back import held_back_count, held_back_places, usual_share
 from lib_lora_train.dataset.latents import CachedPicture
 from lib_lora_train.dataset.listing import Concept
 from lib_lora_train.dataset.pictures import Picture
@@ -79,6 +79,11 @@ def test_the_choice_is_pinned():
     assert held_back_places(5, 0.4, 3) == HELD
     assert sorted(held_back_places(20, 0.2, 42)) == [0, 3, 7, 8]
     assert [held_back_count(count, 0.1) for count in (4, 5, 6, 15, 25, 40)] == [0, 0, 1, 2, 2, 4]
+
+
+def test_a_share_is_advised_where_there_are_enough():
+    assert [usual_share([count]) for count in (0, 39, 40, 160, 200, 300, 5000)] == [0, 0, 0.1, 0.1, 0.08, 0.05, 0.01]
+    assert usual_share([5] * 10) == 0 and usual_share([20, 20]) == 0.1, "of small folders nothing could be held back"
 
 
 def test_each_folder_gives_its_share_and_regularization_none(tmp_path):

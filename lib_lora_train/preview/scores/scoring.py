@@ -22,7 +22,8 @@ Place = tuple[int, int, float]
 @dataclass
 class Scores:
     """`cells`: scores by the cell's key. `places`: by (base, column, weight); the column is -1 at weight 0. `signs`: the
-    strongest sign of collapse of a place. `obeyed`: obedience of a place by prompt. `on`: names that are switched on.
+    strongest sign of collapse of a place. `obeyed`: obedience of a place by prompt. `losses`: on pictures that were held
+    back, by column; the score "loss" is made from them. `on`: names that are switched on.
     `seen` and `training` are what was seen in cells and training pictures. `whole` is False after a stop on the way, or
     while pictures are missing."""
 
@@ -30,6 +31,7 @@ class Scores:
     places: dict[Place, dict[str, float | None]] = field(default_factory=dict)
     signs: dict[Place, str] = field(default_factory=dict)
     obeyed: dict[Place, dict[int, float]] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
     on: frozenset[str] = ALL
     seen: dict[str, Seen] = field(default_factory=dict)
     training: dict[str, Seen] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Scores:
                 }
                 for place, values in self.places.items()
             ],
+            "losses": {str(column): loss for column, loss in self.losses.items()},
             "seen": {key: each.as_dict() for key, each in self.seen.items()},
             "training": {key: each.as_dict() for key, each in self.training.items()},
         }
@@ -89,9 +92,10 @@ class Scores:
                 scores.places[place] = _values(each["scores"])
                 scores.signs[place] = str(each["sign"])
                 scores.obeyed[place] = {int(prompt): float(value) for prompt, value in each["obeyed"].items()}
+            scores.losses = {int(column): float(loss) for column, loss in said.get("losses", {}).items()}
             scores.whole = said["whole"] is True
         except (KeyError, TypeError, ValueError, AttributeError):
-            scores.cells, scores.places, scores.whole = {}, {}, False
+            scores.cells, scores.places, scores.losses, scores.whole = {}, {}, {}, False
         return scores
 
 
@@ -163,7 +167,7 @@ def _reference(
 
 def _add(scores: Scores, measured: Measured, losses: Mapping[int, float]) -> None:
     scores.cells, scores.places = measured.cells, measured.places
-    scores.signs, scores.obeyed = measured.signs, measured.obeyed
+    scores.signs, scores.obeyed, scores.losses = measured.signs, measured.obeyed, dict(losses)
     low, high = min(losses.values(), default=0.0), max(losses.values(), default=0.0)
     for place, values in scores.places.items():
         loss = losses.get(place[1])

@@ -23,7 +23,7 @@ _FAMILIAR = 0.8  # probability that stands for "shown" where no training picture
 @dataclass(frozen=True)
 class TrainingSet:
     """The subject's own pictures, without regularization, and their captions, as tags. `bound` are the tags that the
-    trigger word is to stand for: what the tagger saw in most pictures and the captions do not say; empty: found out."""
+    trigger word is to stand for: what the tagger saw in most pictures and the captions do not say; empty, or none that the tagger sees: found out."""
 
     pictures: tuple[Path, ...] = ()
     captions: tuple[tuple[str, ...], ...] = ()
@@ -99,8 +99,9 @@ def _traits(seen: Sequence[tuple[Seen, Sequence[str]]], training: TrainingSet) -
     means: dict[str, float] = {}
     for tag in dict.fromkeys(tag for row in rows for tag in row):
         means[tag] = sum(row.get(tag, 0.0) for row in rows) / len(rows)
-    if training.bound:
-        return {tag: means[tag] for tag in dict.fromkeys(training.bound) if means.get(tag, 0.0) >= _SHOWN}
+    bound = {tag: means[tag] for tag in dict.fromkeys(training.bound) if means.get(tag, 0.0) >= _SHOWN}
+    if bound:
+        return bound
     said = {tag for _, caption in seen for tag in caption}
     return {tag: mean for tag, mean in means.items() if mean >= _OFTEN and tag not in said}
 
