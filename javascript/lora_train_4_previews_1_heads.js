@@ -90,14 +90,14 @@
             const {y, height, levelLeft} = this.geometry;
             const head = this.newHead("lora_train_matrix_beside", span);
             const [left, width] = levelLeft[span.level];
-            place(head, left, y[span.from], width, y[span.to - 1] + height - y[span.from]);
+            place(head, left, GAP + y[span.from], width, y[span.to - 1] + height - y[span.from]);
             this.left.append(head);
             return head;
         }
 
         sectionHead(row) {
             const head = this.newHead("lora_train_matrix_section", {axis: "base", value: this.layout.rows[row].base});
-            place(head, 0, this.geometry.y[row] - SECTION, 0, SECTION - GAP);
+            place(head, 0, GAP + this.geometry.y[row] - SECTION, 0, SECTION - GAP);
             head.style.width = "";
             this.left.append(head);
             return head;

@@ -102,15 +102,9 @@
             const known = cells.get(found.cell);
             enable(this.use, Boolean(known && known.made && grid.columns[found.column].there),
                 text("The LoRA file is gone."));
-            const [name, more] = loraTrain.fileWords(grid, found.column);
-            const at = text("Recommended: {file} at weight {weight}", {
-                file: [name, more].filter(Boolean).join(", "), weight: number(found.weight, 4),
-            });
-            const base = grid.bases.length > 1 ? ` (${grid.bases[found.base]})` : "";
-            const signature = JSON.stringify([at, base, found.reason]);
-            if (signature === this.signature) return;
-            this.signature = signature;
-            this.words.replaceChildren(make("strong", {}, at + base), make("span", {}, ` ${found.reason}`));
+            if (found.reason === this.reason) return;
+            this.reason = found.reason;
+            this.words.replaceChildren(make("strong", {}, text("Recommended:")), make("span", {}, ` ${found.reason}`));
         }
     }
 

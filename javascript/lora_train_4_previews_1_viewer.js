@@ -4,7 +4,7 @@
 (() => {
     "use strict";
 
-    const {on, text, make, write, turnButton, openSheet, number, PreviewCellView} = loraTrain;
+    const {on, text, make, write, button, openSheet, number, PreviewCellView} = loraTrain;
 
     class PreviewViewer {
         /** @param {PreviewDesk} desk @param {function(): void} closed */
@@ -12,11 +12,14 @@
             this.desk = desk;
             this.closed = closed;
             this.view = new PreviewCellView(desk, {full: true});
-            const turn = (sign, name, words, rows, columns) => turnButton(sign, name, words,
-                () => desk.go(desk.row + rows, desk.column + columns));
-            this.turns = [turn("‹", "cell-left", text("To the left"), 0, -1),
-                turn("›", "cell-right", text("To the right"), 0, 1), turn("︿", "cell-up", text("Up"), -1, 0),
-                turn("﹀", "cell-down", text("Down"), 1, 0)];
+            const turn = (sign, name, title, rows, columns) => {
+                const press = button(sign, {name, title, run: () => desk.go(desk.row + rows, desk.column + columns)});
+                press.setAttribute("aria-label", title);
+                return press;
+            };
+            this.turns = [turn("←", "cell-left", text("To the left"), 0, -1),
+                turn("→", "cell-right", text("To the right"), 0, 1), turn("↑", "cell-up", text("Up"), -1, 0),
+                turn("↓", "cell-down", text("Down"), 1, 0)];
             this.place = make("p", {class: "lora_train_hint"});
             this.view.side.prepend(make("div", {class: "lora_train_row"}, ...this.turns, this.place));
             this.dialog = null;
