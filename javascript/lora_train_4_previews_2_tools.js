@@ -6,8 +6,8 @@
     "use strict";
 
     const {
-        api, text, number, bytes, make, write, button, enable, field, select, fill, choice, attempt, PickList,
-        showClash,
+        api, url, text, number, bytes, make, write, button, enable, field, select, fill, choice, attempt, download,
+        PickList, showClash,
     } = loraTrain;
     const USUAL_RANK = 8;
     const LONGEST = 120;
@@ -91,7 +91,7 @@
                 precision: field(text("Precision"), this.precision),
             };
             this.clash = make("div", {class: "lora_train_message lora_train_error", role: "alert", hidden: true});
-            this.outcome = make("p", {class: "lora_train_message", role: "status", hidden: true});
+            this.outcome = make("div", {class: "lora_train_message", role: "status", hidden: true});
             this.press = make("button", {
                 type: "submit", class: "lora_train_button lora_train_primary", "data-action": "make-lora",
             }, text("Make the file"));
@@ -200,9 +200,12 @@
             const [least, most] = made.rank;
             const rank = least === most ? text("rank {rank}", {rank: number(most)})
                 : text("ranks {least} to {most}", {least: number(least), most: number(most)});
-            write(this.outcome, text("“{name}” is among your LoRAs now: {facts}.", {
+            const words = text("“{name}” is among your LoRAs now: {facts}.", {
                 name: made.name, facts: [rank, made.precision, bytes(made.bytes)].join(", "),
-            }));
+            });
+            const address = url(this.model.root("tools", "files", made.file));
+            this.outcome.replaceChildren(make("div", {class: "lora_train_message_text"}, words),
+                button(text("Download"), {name: "save-made", run: () => download(address, made.file)}));
             this.outcome.hidden = false;
             this.told = await api.get(this.model.root("tools"));
             for (const row of this.rows) {

@@ -17,6 +17,7 @@ from lib_lora_train.previews.pictures import find_cell
 from lib_lora_train.previews.tools import shown_tools, use_tool
 from lib_lora_train.runs.drafts import read_draft
 from lib_lora_train.runs.history import changed_settings
+from lib_lora_train.runs.naming import find_lora
 from lib_lora_train.runs.picking import unpick
 from lib_lora_train.runs.sweeps import look_at_run, plan_sweep
 from lib_lora_train.settings.reading import from_document
@@ -83,6 +84,15 @@ def run_tool(project_id: str, tool: str, body: LoraTool, call: Call = CALL) -> R
     )
 
 
+@policy(Policy.READ)
+def download_file(project_id: str, name: str, call: Call = CALL) -> Response:
+    """A LoRA file that tools can take, as those that they have made."""
+    call.studio.project(call.visitor, project_id)
+    [stem] = call.studio.previews.check_files(call.visitor, [name])
+    path = find_lora(call.studio.host, stem)
+    return file_reply(path, path.name)
+
+
 @policy(Policy.WRITE)
 def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
     """A run for every combination of some settings' values, with its steps; with `start` they are put in line, all or none."""
@@ -106,6 +116,7 @@ ROUTES = (
     ("POST", f"{_GRIDS}/cancel-pick", cancel_pick),
     ("GET", f"{_GRIDS}/picks/{{pick_id}}/{{part}}", download_picked),
     ("GET", f"{_GRIDS}/tools", list_tools),
+    ("GET", f"{_GRIDS}/tools/files/{{name}}", download_file),
     ("POST", f"{_GRIDS}/tools/{{tool}}", run_tool),
     ("POST", f"{_GRIDS}/sweep", sweep),
     ("POST", f"{_GRIDS}/{{grid_id}}/pick", pick),

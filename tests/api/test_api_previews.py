@@ -336,6 +336,15 @@ def test_tools_make_files_from_files(server: Server) -> None:
     assert server.data("POST", f"{place}/convert", json={"files": [FILE], "name": "Full", "precision": "fp32"})["precision"] == "fp32"  # fmt: skip
     server.data("POST", f"{place}/scrub", json={"files": [FILE], "name": "Clean"})
     assert {"Small", "Sum", "Full", "Clean"} <= set(server.data("GET", place)["files"])
+    answer = server.call("GET", f"{place}/files/Sum.safetensors")
+    assert answer.content == (server.root / "loras" / "Sum.safetensors").read_bytes()
+    assert 'filename="Sum.safetensors"' in answer.headers["content-disposition"]
+    for wrong in ("nobody", "..%2F..%2Fsecret", "tiny"):
+        assert error_code(server.call("GET", f"{place}/files/{wrong}")) in (
+            "run.no_lora",
+            "api.no_route",
+            "api.no_page",
+        )
     for tool, body, code in (
         ("resize", {"files": [FILE], "name": "y"}, "previews.rank"),
         ("resize", {"files": [FILE], "name": "y", "rank": 0}, "reshape.rank"),
@@ -450,4 +459,5 @@ def test_files_of_somebody_else_are_not_there(trained: Path, tmp_path: Path, tin
     for path, body in (("", {"files": [FILE]}), ("/plan", {"files": [FILE]}), ("/tools/scrub", {"files": [FILE], "name": "x"})):  # fmt: skip
         assert error_code(server.call("POST", f"/projects/{own}/grids{path}", ben, json=body)) == "run.no_lora"
     assert FILE not in server.data("GET", f"/projects/{own}/grids/tools", headers=ben)["files"]
+    assert error_code(server.call("GET", f"/projects/{own}/grids/tools/files/{FILE}", ben)) == "run.no_lora"
     assert server.studio.close(timeout=60)

@@ -218,6 +218,7 @@ DECLARED = {
     ("POST", "/projects/{project_id}/grids/cancel-pick"): "write",
     ("GET", "/projects/{project_id}/grids/picks/{pick_id}/{part}"): "read",
     ("GET", "/projects/{project_id}/grids/tools"): "read",
+    ("GET", "/projects/{project_id}/grids/tools/files/{name}"): "read",
     ("POST", "/projects/{project_id}/grids/tools/{tool}"): "write",
     ("POST", "/projects/{project_id}/grids/sweep"): "write",
     ("GET", "/projects/{project_id}/grids/{grid_id}"): "read",
