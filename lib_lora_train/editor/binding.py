@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from lib_lora_train.collection.bound import bound_note
 from lib_lora_train.editor.batches import context_of, texts_of
 from lib_lora_train.editor.desk import Desk
 from lib_lora_train.errors import UserError
@@ -99,8 +100,9 @@ def apply(desk: Desk, outfit: bool | None, digest: str) -> None:
             raise UserError("editor.changed", "digest")
         edits = [edit_of(values) for values in binding_edits(advice)]
         items = [item for item in sheet.items if concerns(item)]
-        proposal = propose(items, edits, context_of(desk, sheet))
-        desk.write(sheet, texts_of(proposal), binding_title(advice))
+        texts = texts_of(propose(items, edits, context_of(desk, sheet)))
+        note = bound_note(desk.state, (row.tag for row in advice.decided("bind"))) if texts else None
+        desk.write(sheet, texts, binding_title(advice), note)
 
 
 def _advise(desk: Desk, sheet: Sheet, choices: Choices, outfit: bool | None) -> Advice:

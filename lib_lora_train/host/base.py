@@ -304,6 +304,11 @@ class Host(Protocol):
         """Takes the host's lock once. While it waits, `events` is told; a stop command then raises Stopped."""
         ...
 
+    def wanted(self) -> bool:
+        """Whether somebody waits for the lock by the host's own means, as who presses Generate in the WebUI: a session
+        that can be taken up again may end for them. Fast."""
+        ...
+
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
         ...

@@ -137,6 +137,10 @@ class EmbeddedHost:
             self._holder = None
             self._lock.release()
 
+    def wanted(self) -> bool:
+        """Nobody draws with it by other means."""
+        return False
+
     def refresh_loras(self) -> None:
         """A new file is visible at once. Files are known by path and time of change, so nothing old is ever shown."""
         self._adapters.clear()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora_train.access import Visitor
+from lib_lora_train.collection.bound import bound_tags
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.samplers import sampler_names
 from lib_lora_train.network.rewriting import read_metadata
@@ -30,6 +31,7 @@ from lib_lora_train.settings.fields import Setting, describe_group
 from lib_lora_train.settings.kohya import nearest
 from lib_lora_train.settings.values import check_value
 from lib_lora_train.signals import Commands, EventSink, Log, ignore_events
+from lib_lora_train.vision.tags_file import tag_words
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
@@ -143,13 +145,17 @@ class Asking:
         events: EventSink = ignore_events,
         commands: Commands | None = None,
     ) -> TrainingSet:
-        """The project's own pictures; none where there are none that can be trained on. Raises Stopped."""
+        """The project's own pictures; none where there are none that can be trained on. Bound are the tags that were
+        bound in the tag editor and that no caption says now. Raises Stopped."""
         trigger = read_record(run_folder(project, runs[0])).trigger_word if runs else project.trigger_word
         sources = Sources(data=project.path("dataset"), trigger=trigger, kind=project.kind)
         try:
-            return replace(sources.training(events, commands), trigger=trigger)
+            found = sources.training(events, commands)
         except UserError:
             return TrainingSet(trigger=trigger)
+        said = {tag_words(tag).lower() for caption in found.captions for tag in caption}
+        bound = (tag_words(tag) for tag in bound_tags(project))
+        return replace(found, trigger=trigger, bound=tuple(tag for tag in bound if tag.lower() not in said))
 
     # ------------------------------------------------------------------ files
 

@@ -86,16 +86,16 @@ class Turns:
 
 
 class Aside(Commands):
-    """Commands of a grid whose work also ends when others are to have the model first."""
+    """Commands of a grid whose work also ends when others are to have the model `first`."""
 
-    def __init__(self, commands: Commands, turns: Turns) -> None:
+    def __init__(self, commands: Commands, first: Callable[[], bool]) -> None:
         super().__init__()
         self._commands = commands
-        self._turns = turns
+        self._first = first
 
     @property
     def stopping(self) -> bool:
-        return self._commands.stopping or self._turns.others_first()
+        return self._commands.stopping or self._first()
 
 
 def _begun_at(training: Job) -> float:

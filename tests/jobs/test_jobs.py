@@ -443,3 +443,45 @@ def test_a_job_that_has_written_its_end_lets_go_a_moment_later(tmp_path: Path) -
     assert taken is not None
     taken.release()
     timer.join()
+
+
+def test_around_a_job(registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is to be done before and after is, in the job's thread, before the next one, and decides nothing about it."""
+    heard: list[str] = []
+
+    def before(job: Job) -> None:
+        heard.append(f"before {job.title}")
+        if job.title == "refused":
+            raise Stopped
+
+    def after(job: Job, outcome: str) -> None:
+        heard.append(f"after {job.title} {outcome} while {job.state}")
+        job.send(Log("said.after"))
+        if job.title == "clumsy":
+            raise ZeroDivisionError
+
+    def fails(events: EventSink, commands: Commands) -> str:
+        raise UserError("job.unknown", "x")
+
+    registry.around(before, after)
+    works = {"clumsy": at_once, "failing": fails, "refused": at_once, "running": until_stopped, "waiting": at_once}
+    jobs = {title: registry.start(title, tmp_path / title, work) for title, work in works.items()}
+    assert eventually(lambda: "before running" in heard)
+    registry.stop(jobs["waiting"])
+    assert registry.close(10)
+    assert heard == [
+        "before clumsy", "after clumsy done while running", "before failing", "after failing failed while running",
+        "before refused", "after refused stopped while running", "before running", "after waiting stopped while stopped",
+        "after running stopped while running",
+    ]  # fmt: skip
+    assert [jobs[title].state for title in works] == ["done", "failed", "stopped", "stopped", "stopped"]
+    assert "after job" in caplog.text and "ZeroDivisionError" in caplog.text
+    assert [each["code"] for each in read_events(tmp_path / "failing")[0]] == ["job.ended_by_error", "said.after"]
+
+
+def test_what_never_ran_is_followed_by_nothing_when_all_is_closed(tmp_path: Path) -> None:
+    registry, heard = Registry(), []
+    registry.around(lambda job: None, lambda job, outcome: heard.append(job.title))
+    first = registry.start("first", tmp_path / "first", until_stopped)
+    registry.start("second", tmp_path / "second", at_once)
+    assert registry.close(10) and first.state == "stopped" and heard == ["first"]

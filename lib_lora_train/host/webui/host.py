@@ -111,6 +111,10 @@ class WebuiHost:
             finally:
                 session.close()
 
+    def wanted(self) -> bool:
+        """See `host.base.Host.wanted`."""
+        return self._lock.wanted()
+
     def refresh_loras(self) -> None:
         """A new file is visible at once."""
         LoraExtension().refresh()

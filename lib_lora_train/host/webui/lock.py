@@ -45,6 +45,10 @@ class HostLock:
             self._holder = None
             self._lock.release()
 
+    def wanted(self) -> bool:
+        """Whether somebody stands in the line of a lock that has one; of another lock nobody can tell."""
+        return bool(getattr(self._lock, "_pending_threads", ()))
+
     def _wait(self, commands: Commands) -> None:
         turn = _Turn(self._lock)
         threading.Thread(target=turn.take, name="lora-train-lock", daemon=True).start()
