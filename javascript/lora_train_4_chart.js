@@ -1,6 +1,7 @@
 /**
- * The loss curve: raw light, smoothed strong, the learning rate thin on an axis of its own. Drawn as SVG in the
- * page's colours; of thousands of points only what a pixel can show.
+ * The loss curve: raw light, smoothed strong, that on held back pictures dashed with a dot for each saved file, the
+ * learning rate thin on an axis of its own. Drawn as SVG in the page's colours; of thousands of points only what a
+ * pixel can show.
  */
 (() => {
     "use strict";
@@ -55,10 +56,10 @@
         return kept;
     }
 
-    /** Low and high of what the axis shows: all of the smoothed losses, the raw ones without single outliers. */
-    function lossRange(points) {
+    /** Low and high of what the axis shows: all smoothed losses and `others`, the raw ones without single outliers. */
+    function lossRange(points, others = []) {
         const raw = points.map((point) => point[LOSS]).filter(Number.isFinite).sort((a, b) => a - b);
-        const smoothed = points.map((point) => point[SMOOTHED]).filter(Number.isFinite);
+        const smoothed = [...points.map((point) => point[SMOOTHED]), ...others].filter(Number.isFinite);
         if (raw.length === 0) return [0, 1];
         const cut = Math.floor(raw.length * SPREAD);
         let [low, high] = [raw[cut], raw[raw.length - 1 - cut]];
@@ -80,7 +81,7 @@
             this.element = make("figure", {
                 class: "lora_train_chart", tabIndex: 0, role: "img", "aria-label": text("Loss curve"), hidden: true,
             }, this.plot, this.reading, this.legend);
-            /** @type {{label: string, points: number[][]}[]} */
+            /** @type {{label: string, points: number[][], validation: number[][]}[]} */
             this.runs = [];
             this.total = 0;
             this.read = null;
@@ -92,11 +93,12 @@
         }
 
         /**
-         * @param {{label: string, points: number[][]}[]} runs points are [step, loss, smoothed, learning rate]
+         * @param {{label: string, points: number[][], validation?: number[][]}[]} runs points are
+         * [step, loss, smoothed, learning rate], validation [step, loss] on held back pictures
          * @param {number} total steps of the whole axis; 0 to end at the last point
          */
         show(runs, total = 0) {
-            this.runs = runs.filter((run) => run.points.length > 0);
+            this.runs = runs.filter((run) => run.points.length > 0).map((run) => ({validation: [], ...run}));
             this.total = total;
             this.element.hidden = this.runs.length === 0;
             this.drawSoon();
@@ -117,8 +119,10 @@
             const alone = this.runs.length === 1;
             const all = this.runs.flatMap((run) => run.points);
             const last = Math.max(this.total, ...this.runs.map((run) => run.points[run.points.length - 1][STEP]));
-            const first = Math.min(...this.runs.map((run) => run.points[0][STEP]), last - 1, 1);
-            const [low, high] = lossRange(all);
+            const held = this.runs.flatMap((run) => run.validation);
+            const starts = [...this.runs.map((run) => run.points[0]), ...held].map((point) => point[STEP]);
+            const first = Math.min(...starts, last - 1, 1);
+            const [low, high] = lossRange(all, held.map((point) => point[LOSS]));
             const rate = alone ? all.reduce((most, point) => Math.max(most, point[RATE] || 0), 0) : 0;
             const inner = {
                 left: MARGIN.left, right: width - (rate ? MARGIN.right : 24), top: MARGIN.top,
@@ -142,6 +146,11 @@
             this.runs.forEach((run, place) => {
                 line(`lora_train_smoothed lora_train_run_${place % 2}`, run.points, SMOOTHED, this.y);
             });
+            this.runs.forEach((run, place) => {
+                const kind = alone ? "" : ` lora_train_run_${place % 2}`;
+                if (run.validation.length > 1) line(`lora_train_validation${kind}`, run.validation, LOSS, this.y);
+                lines.append(...this.dots(run.validation, kind));
+            });
             this.cursor = draw("g", {class: "lora_train_cursor"});
             this.plot.setAttribute("width", width);
             this.plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
@@ -149,8 +158,17 @@
                 x: inner.left, y: inner.top, width: Math.max(0, inner.right - inner.left),
                 height: inner.bottom - inner.top,
             }))), this.axes(first, last, low, high, rate, rateY), lines, this.cursor);
-            this.drawLegend(alone, rate);
+            this.drawLegend(alone, rate, held.length > 0);
             this.readAt(this.read);
+        }
+
+        /** One for each loss on held back pictures, the lowest one larger. */
+        dots(points, kind) {
+            const lowest = Math.min(...points.map((point) => point[LOSS]));
+            return points.map((point) => draw("circle", {
+                class: `lora_train_validated${kind}`, cx: this.x(point[STEP]), cy: this.y(point[LOSS]),
+                r: points.length > 1 && point[LOSS] === lowest ? 4.5 : 2.5,
+            }));
         }
 
         axes(first, last, low, high, rate, rateY) {
@@ -176,10 +194,12 @@
             return group;
         }
 
-        drawLegend(alone, rate) {
+        drawLegend(alone, rate, held) {
             const entry = (kind, words) => make("span", {class: "lora_train_key"}, make("i", {class: kind}), words);
             const entries = alone ? [entry("lora_train_key_raw", text("Loss")), entry("", text("Loss, smoothed"))]
                 : this.runs.map((run, place) => entry(`lora_train_run_${place % 2}`, run.label));
+            const kind = alone ? "lora_train_key_held" : "lora_train_key_held lora_train_key_both";
+            if (held) entries.push(entry(kind, text("Validation loss")));
             if (rate) entries.push(entry("lora_train_key_rate", text("Learning rate")));
             const signature = entries.map((one) => one.textContent).join("|");
             if (this.legend.dataset.signature === signature) return;
@@ -225,11 +245,17 @@
             near.forEach((point, place) => this.cursor.append(draw("circle", {
                 class: `lora_train_run_${place % 2}`, cx: this.x(point[STEP]), cy: this.y(point[SMOOTHED]), r: 3.5,
             })));
-            const lines = near.map((point, place) => {
+            const lines = near.flatMap((point, place) => {
+                const {label, validation} = this.runs[place];
                 const [loss, smoothed] = [significant(point[LOSS]), significant(point[SMOOTHED])];
-                const words = text("step {step}: loss {loss}, smoothed {smoothed}",
-                    {step: number(point[STEP]), loss, smoothed});
-                return this.runs.length > 1 ? `${this.runs[place].label} – ${words}` : words;
+                const words = [text("step {step}: loss {loss}, smoothed {smoothed}",
+                    {step: number(point[STEP]), loss, smoothed})];
+                if (validation.length) {
+                    const held = nearest(validation, step);
+                    words.push(text("validation loss {loss} at step {step}",
+                        {loss: number(held[LOSS], 4), step: number(held[STEP])}));
+                }
+                return this.runs.length > 1 ? words.map((one) => `${label} – ${one}`) : words;
             });
             if (this.runs.length === 1 && near[0][RATE]) {
                 lines.push(text("learning rate {rate}", {rate: significant(near[0][RATE])}));

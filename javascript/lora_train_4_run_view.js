@@ -16,6 +16,8 @@
             this.path = path;
             /** @type {number[][]} */
             this.points = [];
+            /** @type {number[][]} step and loss on held back pictures */
+            this.validation = [];
             this.last = 0;
         }
 
@@ -23,6 +25,7 @@
         async update() {
             for (let came = false; ;) {
                 const answer = await api.get([...this.path, "metrics"], {after: this.last});
+                came = this.takeValidation(answer.validation || []) || came;
                 if (answer.points.length === 0) return came;
                 const known = this.points.length ? this.points[this.points.length - 1][0] : 0;
                 if (answer.points[0][0] <= known) { // a run that was resumed repeats its last steps
@@ -33,6 +36,13 @@
                 came = true;
                 if (answer.points.length < MOST_POINTS) return came;
             }
+        }
+
+        /** Those from the last step on: it was told before held back pictures were looked at. True when they are new. */
+        takeValidation(points) {
+            const before = JSON.stringify(this.validation);
+            this.validation = [...this.validation.filter((point) => point[0] < this.last), ...points];
+            return JSON.stringify(this.validation) !== before;
         }
     }
 
@@ -114,7 +124,7 @@
                 if (samples) this.samples.show(this.path, samples);
                 const [came] = await Promise.all([metrics.update(), this.log.update()]);
                 if (key === this.key && (came || this.chart.runs.length === 0)) {
-                    this.chart.show([{label: "", points: metrics.points}], this.total);
+                    this.chart.show([{label: "", points: metrics.points, validation: metrics.validation}], this.total);
                 }
             } finally {
                 this.busy = false;

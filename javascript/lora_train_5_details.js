@@ -136,7 +136,8 @@
             this.runs.forEach((run, place) => this.strips[place].show(runPath(run), run.samples));
             const metrics = this.runs.map((run) => new loraTrain.RunMetrics(runPath(run)));
             await Promise.all(metrics.map((one) => one.update()));
-            this.chart.show(this.runs.map((run, place) => ({label: run.title, points: metrics[place].points})));
+            this.chart.show(this.runs.map((run, place) => (
+                {label: run.title, points: metrics[place].points, validation: metrics[place].validation})));
         }
     }
 

@@ -118,6 +118,71 @@ def test_reading(page: Page) -> None:
     page.evaluate(HIDE)
 
 
+def test_the_loss_on_held_back_pictures(page: Page) -> None:
+    points = [[n, n / 100, n / 200, 1e-4] for n in range(1, 101)]
+    held = [[0, 1.2], [50, 0.61234], [100, 0.9]]
+    page.evaluate(DRAW, [[{"label": "", "points": points, "validation": held}], 100])
+    paths = page.evaluate(PATHS)
+    assert set(paths) == {
+        "lora_train_rate", "lora_train_raw lora_train_run_0", "lora_train_smoothed lora_train_run_0",
+        "lora_train_validation",
+    }  # fmt: skip
+    assert paths["lora_train_validation"].count("L") == 2
+    dots = page.evaluate("""() => [...window.chart.plot.querySelectorAll(".lora_train_validated")].map((dot) =>
+        [...["cx", "cy", "r"].map((name) => Number(dot.getAttribute(name))), window.chart.inner])""")
+    assert [dot[2] for dot in dots] == [2.5, 4.5, 2.5], "the lowest is larger"
+    inner = dots[0][3]
+    assert dots[0][0] == inner["left"], "the axis begins before the first step"
+    assert all(inner["top"] <= dot[1] <= inner["bottom"] for dot in dots) and dots[0][1] < dots[2][1] < dots[1][1]
+    page.evaluate("window.chart.readAt(60.2)")
+    reading = page.locator("#lora_train_place .lora_train_reading").inner_text()
+    assert reading == ("step 60: loss 0.6, smoothed 0.3\nvalidation loss 0.6123 at step 50\nlearning rate 1e-4")
+    assert "Validation loss" in page.locator("#lora_train_place .lora_train_legend").inner_text()
+    runs = [{"label": name, "points": points, "validation": part} for name, part in (("one", held), ("two", held[:1]))]
+    page.evaluate(DRAW, [runs, 0])
+    assert [name for name in page.evaluate(PATHS) if "validation" in name] == ["lora_train_validation lora_train_run_0"]
+    assert page.locator("#lora_train_place .lora_train_validated.lora_train_run_1").count() == 1
+    page.evaluate("window.chart.readAt(99)")
+    reading = page.locator("#lora_train_place .lora_train_reading").inner_text().split("\n")
+    assert reading[1] == "one – validation loss 0.9 at step 100" and reading[3] == "two – validation loss 1.2 at step 0"
+    page.evaluate(HIDE)
+
+
+READ = """async (answers) => {
+    const metrics = new loraTrain.RunMetrics(["runs"]);
+    const asked = [], came = [];
+    const get = loraTrain.api.get;
+    loraTrain.api.get = async (path, query) => { asked.push(query.after); return answers.shift(); };
+    try {
+        while (answers.length) came.push([await metrics.update(), metrics.points.length, metrics.validation]);
+    } finally {
+        loraTrain.api.get = get;
+    }
+    return {asked, came: came.map(([any, count, held]) => [any, count, held])};
+}"""
+
+
+def test_a_loss_that_comes_after_its_step_is_not_missed(page: Page) -> None:
+    """The step is told first, and the last one of a run is the last: no step follows that would bring the loss along."""
+    points = [[n, 0.5, 0.5, 1e-4] for n in range(1, 5)]
+    answers = [
+        {"points": points[:2], "last": 2, "validation": [[0, 0.9]]},
+        {"points": [], "last": 2, "validation": [[2, 0.8]]},
+        {"points": points[2:], "last": 4, "validation": [[2, 0.8]]},
+        {"points": [], "last": 4, "validation": [[4, 0.7]]},
+        {"points": [], "last": 4, "validation": [[4, 0.7]]},
+    ]
+    found = page.evaluate(READ, answers)
+    assert found["asked"] == [0, 2, 2, 4, 4]
+    assert found["came"] == [
+        [True, 2, [[0, 0.9]]],
+        [True, 2, [[0, 0.9], [2, 0.8]]],
+        [True, 4, [[0, 0.9], [2, 0.8]]],
+        [True, 4, [[0, 0.9], [2, 0.8], [4, 0.7]]],
+        [False, 4, [[0, 0.9], [2, 0.8], [4, 0.7]]],
+    ]
+
+
 def test_two_runs(page: Page) -> None:
     runs = [{"label": f"<b>{name}", "points": curve(50)} for name in ("first", "second")]
     page.evaluate(DRAW, [runs, 0])
