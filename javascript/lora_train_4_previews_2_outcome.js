@@ -110,6 +110,12 @@
         return shown;
     }
 
+    /** The newest of each name: those before it can be undone after it. */
+    function newest(picks) {
+        const names = new Set();
+        return picks.filter(({name}) => !names.has(name.toLowerCase()) && names.add(name.toLowerCase()));
+    }
+
     /** The project's picks that can be undone, the newest first. */
     class PickList {
         /** @param {PreviewModel} model */
@@ -125,7 +131,7 @@
 
         show() {
             const {overview} = this.model;
-            const picks = overview ? overview.picks : [];
+            const picks = newest(overview ? overview.picks : []);
             const signature = picks.map((one) => one.pick).join(" ");
             this.nothing.hidden = picks.length > 0;
             if (signature === this.signature) return;

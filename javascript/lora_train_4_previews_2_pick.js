@@ -15,7 +15,7 @@
     /** What becomes of the run's other files, each with what that means. */
     function othersWords(count) {
         return [
-            ["keep", text("Keep them"), text("They stay among the LoRAs of the WebUI.")],
+            ["keep", text("Keep them"), text("They stay in the list of LoRAs.")],
             ["move", text("Move them to the run"), plural(count,
                 "It leaves the list of LoRAs and stays with the run: grids can still be drawn with it.",
                 "They leave the list of LoRAs and stay with the run: grids can still be drawn with them.")],

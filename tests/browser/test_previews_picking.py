@@ -188,8 +188,8 @@ def test_the_other_checkpoints(drawn: Drawn, opened: Tab, others: str, left: int
     before = drawn.names()
     dialog = ask(opened.page)
     expect(dialog.locator(".lora_train_previews_pick_others")).to_contain_text("The 1 other checkpoint of the run")
-    dialog.locator(f'.lora_train_previews_pick_others input[value="{others}"]').check()
-    hint = {"keep": "stay among the LoRAs", "move": "stays with the run", "trash": "trash of this project"}[others]
+    dialog.locator(f'.lora_train_previews_pick_others label:has(input[value="{others}"])').click()
+    hint = {"keep": "stay in the list", "move": "stays with the run", "trash": "trash of this project"}[others]
     expect(dialog.locator(".lora_train_previews_pick_others")).to_contain_text(hint)
     dialog.locator('[name="compare"]').uncheck()
     dialog.locator('[name="scrub"]').check()
@@ -298,7 +298,7 @@ def test_tools_make_files_and_say_what_came_of_it(drawn: Drawn, opened: Tab) -> 
     part.locator('[data-action="use-free"]').click()
     expect(told).to_contain_text("“Small 2” is among your LoRAs now")
 
-    part.locator('input[value="merge"]').check()
+    part.locator('label:has(input[value="merge"])').click()
     expect(file).to_have_count(2)
     assert file.nth(0).input_value() != file.nth(1).input_value()
     expect(part.locator('[data-action="remove-file"]').first).to_be_disabled()
@@ -312,13 +312,13 @@ def test_tools_make_files_and_say_what_came_of_it(drawn: Drawn, opened: Tab) -> 
     with safe_open(drawn.loras / "Sum.safetensors", "pt") as made:
         assert list(json.loads(made.metadata()["ss_merged_from"]).values()) == [1, 0.5]
 
-    part.locator('input[value="convert"]').check()
+    part.locator('label:has(input[value="convert"])').click()
     expect(file).to_have_count(1)
     part.locator('[name="precision"]').select_option("bf16")
     name.fill("Half")
     press.click()
     expect(told).to_contain_text("bf16")
-    part.locator('input[value="scrub"]').check()
+    part.locator('label:has(input[value="scrub"])').click()
     name.fill("../Bad")
     press.click()
     expect(part.get_by_role("alert")).to_contain_text("cannot be the name of a LoRA")
