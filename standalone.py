@@ -30,9 +30,13 @@ USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
   check DIR        what in a folder of pictures helps a training, and what harms it
   prepare DIR --out OUT ...   a training set from a folder of pictures: crop, background, tags
   tag DIR ...      captions beside pictures
+  tags ...         edit the captions of a folder: filters, edits with undo, what to bind
   train ...        train a LoRA (kohya's flags, or --config_file FILE)
   generate ...     draw a picture, with <lora:name:weight> in the prompt
   info FILE        what a LoRA file holds
+  grid RUN|FILES   the same pictures of every checkpoint and weight, and which to take
+  publish FILE     one of them with name, card and thumbnail in the LoRA folder
+  resize, merge, convert, scrub ...   a LoRA from LoRAs
   serve            the page in a browser
   test [...]       run the tests; arguments go to pytest
   test --gradio 3 [...]   run those of the page and the routes with the WebUI's version of gradio
@@ -97,14 +101,26 @@ def test(words: list[str], index: str) -> int:
     if version != "3":
         environment = usual()
         install(environment, {"standalone", "dev"}, index)
-        return hand_over([str(environment.python), "-m", "pytest", *words])
+        return hand_over([str(environment.python), "-m", "pytest", *words, *side_by_side(words)])
     if sys.version_info >= (3, 12):
         raise InstallError("The WebUI's versions need Python 3.10 or 3.11: start this with one of those.")
     environment = like_the_webui()
     install(environment, {"gradio3"}, index)
-    if not any((ROOT / word.split("::")[0]).exists() for word in words):
+    more = side_by_side(words)
+    if not names_tests(words):
         words = [*words, *(f"tests/{name}" for name in GRADIO_3_TESTS if (ROOT / "tests" / name).is_dir())]
-    return hand_over([str(environment.python), "-m", "pytest", *words])
+    return hand_over([str(environment.python), "-m", "pytest", *words, *more])
+
+
+def names_tests(words: list[str]) -> bool:
+    return any((ROOT / word.split("::")[0]).exists() for word in words)
+
+
+def side_by_side(words: list[str]) -> list[str]:
+    """The whole suite takes as many processes as there are cores, four at most; a file's tests stay in one."""
+    if names_tests(words) or any(word.startswith("-n") for word in words):
+        return []
+    return ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
 
 
 def take_gradio(words: list[str]) -> tuple[str, list[str]]:

@@ -207,7 +207,7 @@ def test_the_webuis_gradio_has_an_environment_of_its_own(
     assert calls[1].endswith("[gradio3]") and "constraints/a1111.txt" in calls[1] and len(calls) == 2
     assert not (tmp_path / ".venv").exists()
     assert handed[0].endswith(".venv-gradio3/bin/python")
-    assert handed[1:] == ["-m", "pytest", "-x", "tests/ui"]
+    assert handed[1:5] == ["-m", "pytest", "-x", "tests/ui"] and handed[5] == "-n"
 
 
 def test_named_tests_are_run_alone(machine: list[list[str]], handed: list[str], tmp_path: Path) -> None:
@@ -222,7 +222,25 @@ def test_the_usual_gradio_is_in_the_usual_environment(
     machine: list[list[str]], handed: list[str], words: list[str]
 ) -> None:
     assert standalone.main(["test", *words, "-k", "form"]) == 0
-    assert handed[0].endswith(".venv/bin/python") and handed[1:] == ["-m", "pytest", "-k", "form"]
+    assert handed[0].endswith(".venv/bin/python") and handed[1:5] == ["-m", "pytest", "-k", "form"]
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(None, "1"), (2, "2"), (64, "4")])
+def test_the_whole_suite_takes_the_cores_there_are(
+    machine: list[list[str]],
+    handed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int | None,
+    processes: str,
+) -> None:
+    monkeypatch.setattr(standalone.os, "cpu_count", lambda: cores)
+    assert standalone.main(["test"]) == 0
+    assert handed[1:] == ["-m", "pytest", "-n", processes, "--dist", "loadfile"]
+
+
+def test_how_many_processes_can_be_said(machine: list[list[str]], handed: list[str]) -> None:
+    assert standalone.main(["test", "-n", "0"]) == 0
+    assert handed[1:] == ["-m", "pytest", "-n", "0"]
 
 
 @pytest.mark.parametrize("words", [["--gradio"], ["--gradio", "5"], ["--gradio="]])
