@@ -131,7 +131,7 @@
                         save("picture", text("Save the PNG"), ".png"),
                         canDiffer ? save("difference", text("Save the difference"), " difference.png") : null,
                         button(text("Copy its text"), {
-                            name: "copy-text", run: () => loraTrain.copyCell(model, cell, model.grid.id, true),
+                            name: "copy-text", run: () => loraTrain.copyCell(model, cell, "infotext"),
                         })))));
         }
 

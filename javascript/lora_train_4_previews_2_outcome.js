@@ -56,7 +56,7 @@
                     kind: "primary", name: "send-picked", run: () => loraTrain.sendCell(model, cell, grid.id),
                 })
                 : button(text("Copy the prompt"), {
-                    kind: "primary", name: "copy-picked", run: () => loraTrain.copyCell(model, cell, grid.id),
+                    kind: "primary", name: "copy-picked", run: () => loraTrain.copyCell(model, cell, "prompt", grid.id),
                 });
             const undo = button(text("Undo"), {name: "undo-pick", run: async () => {
                 await undoPick(home, model, pick, name);

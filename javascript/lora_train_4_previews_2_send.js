@@ -117,10 +117,10 @@
         return done;
     }
 
-    /** Copies the prompt of a cell, or with `all` its whole text, and says so. */
-    async function copyCell(model, cell, grid = model.grid.id, all = false) {
+    /** Copies the "prompt" of a cell, or its whole "infotext", and says so. */
+    async function copyCell(model, cell, what = "prompt", grid = model.grid.id) {
         const told = await api.get(model.root(grid, "cells", cell.key, "text"));
-        await copyAndSay(all ? told.paste || told.infotext : promptOf(told));
+        await copyAndSay(what === "prompt" ? promptOf(told) : told.paste || told.infotext);
     }
 
     /** The prompt with the name under which the file can be used, where it is another than the checkpoint's own. */
