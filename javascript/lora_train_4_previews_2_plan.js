@@ -139,6 +139,7 @@
             this.modePlace.replaceChildren(choice(text("What to make"), [["", text("A new grid")],
                 [id, text("Change {grid}", {grid: id})]], this.grid, (wanted) => {
                 this.grid = wanted;
+                if (!wanted) this.begun = this.subject; // a new one like the one that would have been changed
                 return attempt(() => this.begin());
             }));
             if (held) this.modePlace.querySelector("input:checked").focus();
