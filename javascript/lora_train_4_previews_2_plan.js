@@ -252,7 +252,10 @@
             const time = plan.new === 0 ? text("Nothing has to be drawn.")
                 : plan.seconds === null ? text("How long it takes can be told when something was drawn here.")
                     : text("It takes about {time}.", {time: duration(plan.seconds)});
-            return [joined(same, kept, time)];
+            const busy = plan.new > 0 && (state.live && state.live.running
+                || this.model.overview.grids.some((one) => one.job && one.id !== this.grid));
+            const wait = busy ? text("The model is in use now; the grid waits for its turn.") : "";
+            return [joined(same, kept, time, wait)];
         }
 
         prompts(plan) {
