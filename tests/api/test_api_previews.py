@@ -226,8 +226,6 @@ def test_while_a_grid_is_drawn(server: Server) -> None:
         answer = server.call(method, place + address, **({} if sent is None else {"json": sent}))
         assert (answer.status_code, error_code(answer)) == (409, "previews.busy"), address
     assert error_code(server.call("DELETE", home(server))) == "studio.project_lives"
-    pick = server.data("POST", f"{place}/g01/pick", json={"cell": with_lora(server.data("GET", f"{place}/g01")), "name": "x"})  # fmt: skip
-    assert pick["difference"] <= 2 and server.data("GET", f"{place}/{grid}?cells=false")["state"] == "running"
     for each in (second["grid"], grid):
         assert server.data("POST", f"{place}/{each}/stop")["id"] == each
         server.drawn(project_id(server), each, "stopped")
@@ -308,6 +306,43 @@ def test_a_cell_is_used_and_that_is_undone(server: Server) -> None:
     assert error_code(server.call("POST", f"{place}/unpick")) == "picking.no_pick"
     plain = next(each["key"] for each in server.data("GET", f"{place}/g01")["cells"] if each["column"] < 0)
     assert error_code(server.call("POST", f"{place}/g01/pick", json={"cell": plain, "name": "x"})) == "previews.without_lora"  # fmt: skip
+
+
+def test_a_pick_is_watched_and_goes_between_two_batches_of_a_grid(server: Server) -> None:
+    place = f"{home(server)}/grids"
+    assert server.data("GET", place)["picking"] is None
+    key = with_lora(server.data("GET", f"{place}/g01"))
+    grid = server.data("POST", place, 201, json=changed(steps=12, seeds="21, 22, 23, 24"))["grid"]
+    while not server.data("GET", f"{place}/{grid}?cells=false")["made"]:
+        time.sleep(0.01)
+    told = server.data("POST", f"{place}/g01/pick", json={"cell": key, "name": "Watched", "wait": False})["picking"]
+    shown = {"id", "grid", "cell", "name", "state", "stage", "stopping", "mine", "result", "error"}
+    assert set(told) == shown and (told["grid"], told["cell"], told["name"], told["mine"]) == ("g01", key, "Watched", True)  # fmt: skip
+    while (told := server.data("GET", place)["picking"])["state"] in ("queued", "running"):
+        assert told["result"] is None and told["error"] is None
+        time.sleep(0.01)
+    assert told["state"] == "done" and told["result"]["name"] == "Watched" and told["result"]["difference"] <= 2
+    assert server.data("GET", f"{place}/{grid}?cells=false")["state"] == "running"
+    assert (server.root / "loras" / "Watched.safetensors").is_file()
+    drawn = server.drawn(project_id(server), grid)
+    assert drawn["made"] == drawn["size"] == drawn["cost"]["drawn"] == 20
+    clash = server.call("POST", f"{place}/g01/pick", json={"cell": with_lora(server.data("GET", f"{place}/g01"), 1), "name": "Zuna 2", "weight": 99, "wait": False})  # fmt: skip
+    assert error_code(clash) == "picking.weight"  # what can be told at once is
+
+
+def test_a_pick_that_waits_can_be_cancelled(server: Server) -> None:
+    place = f"{home(server)}/grids"
+    assert server.data("POST", f"{place}/cancel-pick")["picking"] is None
+    key = with_lora(server.data("GET", f"{place}/g01"))
+    with server.studio.host.session():
+        server.data("POST", f"{place}/g01/pick", json={"cell": key, "name": "Never", "wait": False})
+        assert error_code(server.call("DELETE", home(server))) == "studio.project_lives"
+        server.data("POST", f"{place}/cancel-pick")
+        job = server.studio.previews.picking.line.registry.running()
+        assert job is None or job.wait(60)
+    told = server.data("GET", place)["picking"]
+    assert (told["state"], told["result"], told["error"]) == ("stopped", None, None)
+    assert not list((server.root / "loras").glob("*Never*")) and server.data("GET", place)["picks"] == []
 
 
 def test_the_other_checkpoints_move_and_the_grid_still_shows_them(server: Server) -> None:
