@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from lib_lora_train.preview.grids import Cell, Grid, batches
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped
 
 if TYPE_CHECKING:
-    from lib_lora_train.host.base import Session
+    from lib_lora_train.host.base import Generated, Session
+
+_WRITERS = 4  # pictures that are written at once
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,13 @@ def _draw(session: Session, grid: Grid, batch: list[Cell], store: CellStore, wan
 
     requests = [grid.request(cell) for cell in batch]
     pictures = session.generate(requests)
-    made = []
-    for place, picture in zip(places(requests, pictures), pictures, strict=True):
-        if batch[place].key in wanted:
-            store.put(batch[place].key, picture.image, picture.infotext)
-            made.append(batch[place])
-    return made
+    drawn = [(batch[place], picture) for place, picture in zip(places(requests, pictures), pictures, strict=True)]
+    drawn = [(cell, picture) for cell, picture in drawn if cell.key in wanted]
+
+    def put(one: tuple[Cell, Generated]) -> Cell:
+        store.put(one[0].key, one[1].image, one[1].infotext)
+        return one[0]
+
+    # Side by side: it is the disk that one waits for.
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        return list(writers.map(put, drawn))

@@ -124,6 +124,23 @@ def test_cells_that_were_deleted_or_cut_are_drawn_again(grid, whole, tmp_path):
     assert pixels(tmp_path / "whole") == whole
 
 
+def test_what_was_written_of_a_batch_stays_when_one_picture_cannot_be(grid, tmp_path, monkeypatch):
+    bad = grid.cells()[1].key
+    put = CellStore.put
+
+    def failing(self, key, image, infotext):
+        if key == bad:
+            raise UserError("file.write", key, reason="full")
+        put(self, key, image, infotext)
+
+    monkeypatch.setattr(CellStore, "put", failing)
+    told = []
+    with pytest.raises(UserError) as caught:
+        make(grid, tmp_path / "part", finished=told.append)
+    assert (caught.value.code, told) == ("file.write", [])
+    assert CellStore(tmp_path / "part").present() == {cell.key for cell in grid.cells()[:4]} - {bad}
+
+
 def test_changing_an_axis_draws_only_what_is_new(grid, whole, tmp_path, loras):
     folder = tmp_path / "whole"
     assert make(replace(grid, weights=(*WEIGHTS, 0.8)), folder).drawn == 2 * 2 * 3
