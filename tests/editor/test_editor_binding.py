@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lib_lora_train.collection.bound import bound_tags
 from lib_lora_train.editor import binding
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import edit_project, open_project
@@ -40,6 +41,20 @@ def test_advice_and_what_it_does(office: Office) -> None:
     assert office.overview()["undo"]["count"] == 4
     office.undo()
     assert office.disk() == before
+
+
+def test_what_is_bound_is_remembered_and_undone_with_the_edit(office: Office) -> None:
+    assert bound_tags(office.project) == ()
+    binding.apply(office.desk, None, "")
+    assert set(bound_tags(office.project)) == {"red hair", "blue eyes"}
+    binding.choose(office.desk, {"armor": "bind"}, None)
+    binding.apply(office.desk, None, "")
+    assert set(bound_tags(office.project)) == {"red hair", "blue eyes", "armor"}
+    binding.apply(office.desk, None, "")  # nothing is left to bind: no step of undo either
+    office.undo()
+    assert set(bound_tags(office.project)) == {"red hair", "blue eyes"}
+    office.undo()
+    assert bound_tags(office.project) == ()
 
 
 def test_own_decisions_are_kept(office: Office) -> None:

@@ -67,6 +67,16 @@ def test_it_waits_for_its_turn() -> None:
     assert not lock.inner.locked()
 
 
+def test_who_stands_in_line_is_seen_where_the_lock_has_one() -> None:
+    assert not HostLock(threading.Lock()).wanted()  # of which nobody can tell
+    lock = CountedLock()
+    lock._pending_threads = []  # as the WebUI's own lock calls it
+    ours = HostLock(lock)
+    assert not ours.wanted()
+    lock._pending_threads.append(threading.Event())
+    assert ours.wanted()
+
+
 def test_a_stop_ends_the_wait_at_once_and_leaves_the_lock_to_others() -> None:
     lock, commands = CountedLock(), Commands()
     lock.acquire()

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 
 from lib_lora_train.access import Exposure, Visitor
+from lib_lora_train.collection.bound import bound_note
+from lib_lora_train.collection.history import History, TextChange
 from lib_lora_train.job_files import read_events
 from lib_lora_train.jobs import Job, Registry
-from lib_lora_train.previews import following, store
+from lib_lora_train.preview.scores import TrainingSet
+from lib_lora_train.preview.scores.training import _traits
+from lib_lora_train.previews import following, store, working
 from lib_lora_train.previews.previews import Question
 from lib_lora_train.project import Project, list_projects
 from lib_lora_train.runs.grid_marks import GridMark, read_mark, write_mark
@@ -267,3 +271,46 @@ def test_a_waiting_training_does_not_keep_the_grids_job_from_being_stopped(done:
         assert studio.live(ANYBODY)["running"]["stage"] == "Waiting for a grid that is drawn first"
         studio.previews.stop(project, ANYBODY, "g01")
     assert job.wait(60) and job.state == "done"
+
+
+def test_a_grid_lets_go_of_the_model_for_whoever_waits_and_is_done_all_the_same(
+    done: tuple[Studio, Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, project = done
+    host, sessions = studio.host, []
+    session = host.session
+
+    def counted(*arguments: Any) -> Any:
+        sessions.append(1)
+        return session(*arguments)
+
+    monkeypatch.setattr(working, "_ASIDE_SECONDS", 0.0)
+    monkeypatch.setattr(host, "session", counted)
+    monkeypatch.setattr(host, "wanted", lambda: True)
+    monkeypatch.setattr(host, "pictures_at_once", lambda width, height: 1)
+    studio.previews.start(project, ANYBODY, Question(("r01",), settings=SMALL))
+    grid_job(studio, project, "g01")
+    shown = studio.previews.shown(project, "g01", ANYBODY)
+    assert (shown["made"], shown["size"], shown["cost"]["drawn"], shown["cost"]["switches"]) == (4, 4, 4, 3)
+    assert len(sessions) == 4  # one picture at a time, and each time one
+
+
+def test_scores_hold_to_what_was_bound(done: tuple[Studio, Project]) -> None:
+    studio, project = done
+    caption = project.path("dataset/1_zuna/0.txt")
+    old = caption.read_bytes()
+    change = TextChange("dataset/1_zuna/0.txt", old, b"zuna, hat, silver_hair")
+    history = History.of_project(project)
+    history.append(
+        [change], Log("traits.title", {"bound": 2, "fixed": 0}), bound_note({}, ["red_hair", "silver hair", "^_^"])
+    )
+    history.finish()
+    training = studio.previews.asking.training(project, ["r01"])
+    assert training.bound == ("red hair", "^_^") and len(training.pictures) == 5  # silver hair is said after all
+
+
+def test_bound_tags_are_the_traits_where_the_tagger_sees_any() -> None:
+    seen: Any = [(SimpleNamespace(tags={"red hair": 0.9, "scar": 0.1, "1girl": 0.8}), ("smile",))] * 3
+    assert set(_traits(seen, TrainingSet(bound=("red hair", "scar")))) == {"red hair"}
+    assert set(_traits(seen, TrainingSet(bound=("scar",)))) == {"red hair", "1girl"}
+    assert set(_traits(seen, TrainingSet())) == {"red hair", "1girl"}
