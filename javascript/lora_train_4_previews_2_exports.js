@@ -130,6 +130,9 @@
                     make("div", {class: "lora_train_row"},
                         save("picture", text("Save the PNG"), ".png"),
                         canDiffer ? save("difference", text("Save the difference"), " difference.png") : null,
+                        cell.column >= 0 && model.grid.columns[cell.column].there
+                            ? button(text("Download the LoRA"), {name: "save-file", run: () => this.saveLora(cell)})
+                            : null,
                         button(text("Copy its text"), {
                             name: "copy-text", run: () => loraTrain.copyCell(model, cell, "infotext"),
                         })))));
@@ -150,6 +153,15 @@
             const large = kind === "zip" && made * settings.width * settings.height * 2 > MOST;
             if (large) download(address);
             else await saveFile(address, `${model.grid.id}.${kind === "plot" ? "txt" : kind}`);
+        }
+
+        /** The file that a cell was drawn with. */
+        saveLora(cell) {
+            const {model} = this;
+            const {run, file} = model.grid.columns[cell.column];
+            const path = run ? ["projects", model.project, "runs", run, "files", file]
+                : model.root("tools", "files", file);
+            return saveFile(url(path), file);
         }
 
         async showPlot() {

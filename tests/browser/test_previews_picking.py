@@ -89,6 +89,11 @@ def opened(drawn: Drawn, open_tab: Callable[..., Tab]) -> Tab:
     return show(drawn, open_tab)
 
 
+def refused(tab: Tab) -> None:
+    """Chromium writes into its console what the server refuses."""
+    tab.allowed.append(r"console error: .*status of 4\d\d ")
+
+
 def show(drawn: Drawn, open_tab: Callable[..., Tab], **options: Any) -> Tab:
     tab = open_tab(drawn.server, **options)
     tab.select_project(drawn.project)
@@ -124,6 +129,7 @@ def saved(page: Page, press: Locator) -> tuple[str, bytes]:
 
 
 def test_a_cell_is_used_checked_saved_and_taken_back(drawn: Drawn, opened: Tab) -> None:
+    refused(opened)
     page, before = opened.page, drawn.names()
     dialog = ask(page)
     expect(dialog.locator(".lora_train_previews_pick_side")).to_contain_text("quillon, 1girl")
@@ -155,6 +161,7 @@ def test_a_cell_is_used_checked_saved_and_taken_back(drawn: Drawn, opened: Tab) 
 
 
 def test_a_name_that_is_taken_is_asked_about(drawn: Drawn, opened: Tab) -> None:
+    refused(opened)
     page = opened.page
     (drawn.loras / "Taken.safetensors").write_bytes(b"somebody's")
     try:
@@ -170,6 +177,7 @@ def test_a_name_that_is_taken_is_asked_about(drawn: Drawn, opened: Tab) -> None:
 
 
 def test_a_form_that_is_not_right_sends_nothing(drawn: Drawn, opened: Tab) -> None:
+    refused(opened)
     dialog = ask(opened.page)
     use(dialog, name="  ")
     expect(dialog.get_by_role("alert")).to_contain_text("The LoRA needs a name.")
@@ -268,12 +276,15 @@ def test_the_chosen_cell_is_saved_by_itself(drawn: Drawn, opened: Tab) -> None:
     assert content == drawn.server.rest().get(f"{drawn.place}/{drawn.grid}/cells/{cell}")
     name, content = saved(page, part.locator('[data-action="save-difference"]'))
     assert name.endswith("difference.png") and Image.open(io.BytesIO(content)).size == (64, 64)
+    name, content = saved(page, part.locator('[data-action="save-file"]'))
+    assert content == (drawn.loras / drawn.project / name).read_bytes()
     part.locator('[data-action="copy-text"]').click()
     expect(opened.page.locator("dialog[open] .lora_train_message").filter(has_text="Copied.")).to_be_visible()
     assert page.evaluate("() => navigator.clipboard.readText()") == picture.info["parameters"]
 
 
 def test_tools_make_files_and_say_what_came_of_it(drawn: Drawn, opened: Tab) -> None:
+    refused(opened)
     page = opened.page
     page.evaluate("() => { const m = loraTrain.previews; m.choose(m.at(0, 1, 1, 0, 1).key); }")
     page.evaluate(WINDOW, "PreviewTools")
