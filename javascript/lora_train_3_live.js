@@ -37,12 +37,28 @@
         document.getElementById("lora_train_live").scrollIntoView({block: "nearest"});
     }
 
+    /** The grid that followed a run, in Previews. */
+    async function showGrid(run) {
+        openTab("previews");
+        await loraTrain.previews.show(run.grid);
+    }
+
+    /** What became of the grid that follows a run; null where nothing is said. */
+    function gridNote(run) {
+        return run.grid_note ? make("p", {class: "lora_train_hint", data: {gridNote: run.grid}}, run.grid_note) : null;
+    }
+
     /** The buttons of a run that is over, as far as they make sense for it. */
     function endedButtons(run) {
         const buttons = [];
         if (run.lora) {
             buttons.push(button(text("Download the LoRA"), {
                 kind: "primary", name: "download-lora", title: run.lora, run: () => download(loraUrl(run), run.lora),
+            }));
+        }
+        if (run.grid) {
+            buttons.push(button(text("Compare its checkpoints"), {
+                name: "show-grid", title: text("In Previews, where one can be picked"), run: () => showGrid(run),
             }));
         }
         if (run.can_resume) {
@@ -193,7 +209,8 @@
             this.outcome.replaceChildren(
                 ...(run.error ? [errorLine(run.error)] : []),
                 make("div", {class: "lora_train_row"}, ...endedButtons(run),
-                    button(text("All runs"), {kind: "quiet", name: "runs", run: () => openTab("runs")})));
+                    button(text("All runs"), {kind: "quiet", name: "runs", run: () => openTab("runs")})),
+                ...[gridNote(run)].filter(Boolean));
         }
 
         /** Curve, samples and log: often while it runs, once when it is over. */
@@ -224,5 +241,5 @@
         loraTrain.live = new LivePanel(panel);
     });
 
-    Object.assign(loraTrain, {stateWords, stateChip, endedButtons, startAgain, errorLine});
+    Object.assign(loraTrain, {stateWords, stateChip, endedButtons, gridNote, startAgain, errorLine});
 })();

@@ -60,6 +60,7 @@
                     make("strong", {translate: "no"}, run.title), stateChip(run)),
                 run.error ? errorLine(run.error) : null,
                 make("div", {class: "lora_train_row"}, ...(over ? endedButtons(run) : []), reuse, over ? erase : null),
+                over ? loraTrain.gridNote(run) : null,
                 facts([
                     [text("Checkpoint"), run.checkpoint || "–"], [text("Epoch"), counted(run.epoch)],
                     [text("Attempts"), number(run.attempt)],
