@@ -73,8 +73,9 @@ class Asking:
         files: Sequence[str],
         bases: Sequence[str],
         settings: object,
+        training: TrainingSet | None = None,
     ) -> Wanted:
-        """Without `runs` and `files` it is the newest run that has saved a file; without `bases` the checkpoint that was
+        """`training` is looked for where it is not known. Without `runs` and `files` it is the newest run that has saved a file; without `bases` the checkpoint that was
         trained on.
 
         Raises UserError: previews.named, preview.nothing, preview.too_many, grid.nothing, grid.side, run.no_lora,
@@ -96,7 +97,7 @@ class Asking:
         for source, path, label in found:
             column = self._column(path, label)
             columns.setdefault(column.identity, (source, column))
-        training = self.training(project, runs)
+        training = training or self.training(project, runs)
         kind = read_record(run_folder(project, runs[0])).kind if runs else project.kind
         captions = [", ".join(caption) for caption in training.captions]
         grid = Grid(

@@ -201,9 +201,10 @@ class Previews:
     ) -> dict[str, Any]:
         """Of settings, largest grid first, those whose grid has at most `most` pictures and takes at most `longest`
         seconds as far as is known; else the last. Raises UserError as `Asking.wanted`."""
+        training = self.asking.training(project, runs)
         for settings in sizes[:-1]:
             try:
-                grid = self._wanted(project, visitor, Question(runs, settings=settings)).grid
+                grid = self.asking.wanted(visitor, project, runs, (), (), settings, training).grid
             except UserError as error:
                 if error.code == "preview.too_many":
                     continue
