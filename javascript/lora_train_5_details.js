@@ -77,8 +77,13 @@
 
         files() {
             if (this.run.files.length === 0) return make("p", {class: "lora_train_hint"}, text("No file was saved."));
-            return table([text("File"), text("Step"), text("Epoch"), text("Size"), ""], this.run.files.map((file) => [
-                this.fileName(file), counted(file.step), counted(file.epoch), bytes(file.bytes), this.fileButtons(file),
+            const held = this.run.files.some((file) => Number.isFinite(file.validation));
+            const loss = (file) => (Number.isFinite(file.validation) ? number(file.validation, 4) : "–");
+            const heads = [text("File"), text("Step"), text("Epoch")];
+            if (held) heads.push(text("Validation loss"));
+            return table([...heads, text("Size"), ""], this.run.files.map((file) => [
+                this.fileName(file), counted(file.step), counted(file.epoch), ...(held ? [loss(file)] : []),
+                bytes(file.bytes), this.fileButtons(file),
             ]), "files");
         }
 

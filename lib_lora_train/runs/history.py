@@ -17,6 +17,7 @@ from lib_lora_train.runs.naming import loras_folder
 from lib_lora_train.runs.pick_records import picked_files
 from lib_lora_train.runs.publishing import published_file
 from lib_lora_train.runs.records import RunRecord, read_record
+from lib_lora_train.runs.validation import read_validation
 from lib_lora_train.runs.watch import SAMPLES, list_samples
 from lib_lora_train.settings import TrainSettings
 from lib_lora_train.settings.fields import describe
@@ -39,13 +40,15 @@ class Changed:
 
 @dataclass(frozen=True)
 class RunFile:
-    """A LoRA file of a run. `published` when a copy of it has a plain name."""
+    """A LoRA file of a run. `published` when a copy of it has a plain name; `validation` is its loss on pictures that the
+    run held back, None where there is none."""
 
     name: str
     bytes: int
     step: int
     epoch: int
     published: bool
+    validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,13 @@ def read_run(host: Host, project: Project, run_id: str) -> RunDetails:
     record = read_record(folder)
     saved, sampled = _events(folder)
     published = {published_file(host, folder), *picked_files(project, run_id, host.paths.loras)}
+    losses = {each.file: each.loss for each in read_validation(folder)}
     files = []
     for path in run_files(loras, record.name):
         told = saved.get(path.name, {})
         step, epoch = _whole(told.get("step")), _whole(told.get("epoch"))
-        files.append(RunFile(path.name, _size(path), step, epoch, path.name in published))
+        loss = losses.get(path.name)
+        files.append(RunFile(path.name, _size(path), step, epoch, path.name in published, loss))
     samples = []
     for each in list_samples(folder):
         told = sampled.get(each.name, {})

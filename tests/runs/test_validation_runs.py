@@ -15,6 +15,7 @@ from lib_lora_train.previews.store import Source
 from lib_lora_train.previews.working import held_back_losses
 from lib_lora_train.project import Project
 from lib_lora_train.runs.estimate import showings
+from lib_lora_train.runs.history import read_run
 from lib_lora_train.runs.launch import resume_run, start_run
 from lib_lora_train.runs.metrics import read_metrics
 from lib_lora_train.runs.planning import plan_for
@@ -85,6 +86,8 @@ def test_a_run_of_a_project(host, registry: Registry, project: Project) -> None:
         (6, "Zuna-r01-000003.safetensors"),
     ]  # fmt: skip
     assert started.watch.record.steps == 6
+    files = read_run(host, project, "r01").files
+    assert [(file.name, file.validation) for file in files] == [(each.file, each.loss) for each in found[1:]]
     metrics = read_metrics(project, "r01")
     assert metrics.validation == [(each.step, each.loss) for each in found] and metrics.last == 6
     assert read_metrics(project, "r01", after=4).validation == metrics.validation[2:], "step 4 was told before its loss"
