@@ -225,7 +225,7 @@ def _reason(
     if len(grid.bases) > 1:
         parts = [Log("scores.place_on", {"column": best[1], "weight": best[2], "base": grid.bases[best[0]].name})]
     if given.get(best, 0.0) > _NEUTRAL:
-        parts.append(Log("scores.because_stars", {"stars": round(given[best], 1)}))
+        parts.append(Log("scores.because_stars", {"stars": f"{given[best]:.2g}"}))
         return tuple(parts)
     here = scores.places.get(best, {})
     rival = _rival(grid, scores, best, totals)

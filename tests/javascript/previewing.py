@@ -144,7 +144,7 @@ class Previewing:
         path = address.path.removeprefix(PREFIX)
         body = json.loads(data) if data else None
         self.asked.append((request.method, path, address.query, body))
-        if "/cells/" in path and not path.endswith("/text") or "/difference/" in path:
+        if ("/cells/" in path and not path.endswith("/text")) or "/difference/" in path:
             route.fulfill(body=colour(path), content_type="image/png")
         elif path in self.failing:
             problem = {"code": "previews.test", "sentence": "That cannot be.", "remedy": "Do it otherwise."}

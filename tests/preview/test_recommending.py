@@ -127,7 +127,7 @@ def test_stars_win(stars):
     key = grid.cell(0, 0, 0.5, 0, 1).key
     found = recommend(grid, scores, {key: stars})
     assert (found.column, found.weight, found.starred, found.cell) == (0, 0.5, True, key)
-    assert say(found.reason, grid) == f"epoch 2 at 0.5: you gave it {stars}.0 of 5 stars."
+    assert say(found.reason, grid) == f"epoch 2 at 0.5: you gave it {stars} of 5 stars."
 
 
 def test_few_stars_put_a_place_behind_all_others():
