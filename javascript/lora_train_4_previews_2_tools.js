@@ -6,8 +6,8 @@
     "use strict";
 
     const {
-        api, url, text, number, bytes, make, write, button, enable, field, select, fill, choice, attempt, download,
-        PickList, showClash,
+        api, url, emit, text, number, bytes, make, write, button, enable, field, select, fill, choice, attempt,
+        download, PickList, showClash,
     } = loraTrain;
     const USUAL_RANK = 8;
     const LONGEST = 120;
@@ -212,6 +212,7 @@
                 fill(row.file, this.told.files.map((name) => [name, name]), row.file.value);
             }
             this.named = this.name.value; // another file gets another name
+            emit("loras"); // the WebUI's cards show it
         }
     }
 
