@@ -19,7 +19,7 @@ from lib_lora_train.runs.drafts import read_draft
 from lib_lora_train.runs.history import changed_settings
 from lib_lora_train.runs.naming import find_lora
 from lib_lora_train.runs.picking import unpick
-from lib_lora_train.runs.sweeps import look_at_run, plan_sweep
+from lib_lora_train.runs.sweeps import look_at_runs, plan_sweep
 from lib_lora_train.settings.reading import from_document
 from lib_lora_train.words import word
 
@@ -101,9 +101,9 @@ def sweep(project_id: str, body: SweepQuestion, call: Call = CALL) -> Response:
     planned = plan_sweep(settings, body.values)
     started = call.studio.sweep(call.visitor, project, planned) if body.start else []
     runs = []
-    for place, each in enumerate(planned):
+    looked_at = look_at_runs(call.studio.host, project, planned)
+    for place, (each, (steps, problem)) in enumerate(zip(planned, looked_at, strict=True)):
         changed = [{**vars(item), "label": word(item.label, call.language)} for item in changed_settings(each.settings)]
-        steps, problem = look_at_run(call.studio.host, project, each)
         said = problem.as_dict(call.language) if problem is not None else None
         run = {"label": each.label, "settings": changed, "steps": steps, "problem": said, "run": "", "job": ""}
         runs.append(run | ({"run": started[place].run_id, "job": started[place].job.id} if started else {}))

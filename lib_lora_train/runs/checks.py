@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lib_lora_train.dataset.buckets import Size
 from lib_lora_train.errors import UserError
 from lib_lora_train.project import Project
 from lib_lora_train.runs.estimate import count_steps, showings
@@ -30,10 +32,10 @@ class RunLimits:
     sample_steps: int = 50
 
 
-def check_trainable(host: Host, project: Project, settings: TrainSettings) -> int:
+def check_trainable(host: Host, project: Project, settings: TrainSettings, shown: Counter[Size] | None = None) -> int:
     """Refuses what would end a run before its first step; returns how many steps it will take.
 
-    Raises UserError naming the setting, or "run.no_pictures".
+    `shown` is what `showings` gives, where that is known already. Raises UserError naming the setting, or "run.no_pictures".
     """
     from lib_lora_train.train.loss import check_loss_settings
 
@@ -47,7 +49,7 @@ def check_trainable(host: Host, project: Project, settings: TrainSettings) -> in
         find_lora(host, network.network_weights)
     read_prompts(settings)
     host.describe(settings.model.checkpoint)
-    shown = showings(project, settings)
+    shown = showings(project, settings) if shown is None else shown
     if not shown:
         raise UserError("run.no_pictures", project.title)
     return count_steps(shown, settings)

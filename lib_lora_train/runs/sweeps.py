@@ -6,17 +6,20 @@ import copy
 import itertools
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_lora_train.dataset.buckets import Size
 from lib_lora_train.errors import UserError
 from lib_lora_train.files import discard, write_json
 from lib_lora_train.jobs import MAX_WAITING, Registry
 from lib_lora_train.project import Project, list_runs
 from lib_lora_train.runs.checks import check_trainable
+from lib_lora_train.runs.estimate import showings
 from lib_lora_train.runs.launch import Started, start_one_of_many
 from lib_lora_train.runs.managed import LOCAL_ONLY, MANAGED
 from lib_lora_train.settings import TrainSettings
@@ -80,12 +83,22 @@ def plan_sweep(settings: TrainSettings, values: Mapping[str, Sequence[object]]) 
     return runs
 
 
-def look_at_run(host: Host, project: Project, run: SweepRun) -> tuple[int, UserError | None]:
-    """How many steps it would take, and what it would be refused for; then 0 steps."""
-    try:
-        return check_trainable(host, project, run.settings), None
-    except UserError as error:
-        return 0, error
+def look_at_runs(host: Host, project: Project, runs: Sequence[SweepRun]) -> list[tuple[int, UserError | None]]:
+    """How many steps each would take, and what it would be refused for; then 0 steps.
+
+    The pictures are counted once for all runs that show them in the same way.
+    """
+    counted: dict[str, Counter[Size]] = {}
+    found: list[tuple[int, UserError | None]] = []
+    for run in runs:
+        key = repr((run.settings.dataset, run.settings.run))
+        try:
+            if key not in counted:
+                counted[key] = showings(project, run.settings)
+            found.append((check_trainable(host, project, run.settings, counted[key]), None))
+        except UserError as error:
+            found.append((0, error))
+    return found
 
 
 def start_sweep(

@@ -154,6 +154,24 @@ def test_a_failure_on_the_way_leaves_no_run_in_line(
     assert running is None or running.wait(60)
 
 
+def test_pictures_are_counted_once(host, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the LoRA differs, steps of all runs are told from one look at the pictures."""
+    real, counted = sweeps.showings, []
+
+    def showings(*arguments: object):
+        counted.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(sweeps, "showings", showings)
+    values = {"network_dim": [2, 4], "network_weights": ["", "nothing"], "max_train_steps": [3, 5]}
+    settings = run_settings()
+    settings.run.max_train_epochs = 0
+    looked_at = sweeps.look_at_runs(host, project, plan_sweep(settings, values))
+    assert [steps for steps, _ in looked_at] == [3, 5, 0, 0] * 2
+    assert [error and error.code for _, error in looked_at] == [None, None, "run.no_lora", "run.no_lora"] * 2
+    assert len(counted) == 2
+
+
 def test_a_run_without_a_mark_stands_alone(project: Project, tmp_path: Path) -> None:
     folder = project.path("runs", "r01")
     folder.mkdir()
