@@ -6,20 +6,20 @@
     "use strict";
 
     const GAP = 4;
-    const GROUP = 10; // px more between cells of which the outermost heading differs
+    const GROUP = 10; // px more between cells of which a heading differs that reaches over several
     const SECTION = 30; // px above the rows of a base checkpoint
     const HEAD = {column: 40, weight: 24, prompt: 46, seed: 24}; // px of a heading above
     const SIDE = {column: 96, weight: 56, prompt: 168, seed: 92}; // px of a heading at the side
 
     /** Offsets of places along a side, one more than there are of them. */
-    function offsetsOf(places, size, level, sections) {
+    function offsetsOf(places, size, groups, sections) {
         const offsets = new Float64Array(places.length + 1);
         let at = 0;
         for (let place = 0; place < places.length; place++) {
             const [now, before] = [places[place], places[place - 1]];
             const section = sections && (!before || before.base !== now.base);
             if (section) at += SECTION + (before ? GROUP : 0);
-            else if (before && level && before[level] !== now[level]) at += GROUP;
+            else if (before && groups.some((axis) => before[axis] !== now[axis])) at += GROUP;
             offsets[place] = at;
             at += size + GAP;
         }
@@ -64,9 +64,8 @@
             const scale = size / Math.max(width, height);
             this.width = Math.max(40, Math.round(width * scale));
             this.height = Math.max(36, Math.round(height * scale));
-            const outer = (levels) => (levels.length > 1 ? levels[0] : "");
-            this.x = offsetsOf(layout.columns, this.width, outer(layout.columnLevels), false);
-            this.y = offsetsOf(layout.rows, this.height, outer(layout.rowLevels), layout.sections);
+            this.x = offsetsOf(layout.columns, this.width, layout.columnLevels.slice(0, -1), false);
+            this.y = offsetsOf(layout.rows, this.height, layout.rowLevels.slice(0, -1), layout.sections);
             this.top = layout.columnLevels.reduce((sum, axis) => sum + HEAD[axis], 0) + GAP;
             this.left = layout.rowLevels.reduce((sum, axis) => sum + SIDE[axis], 0) + GAP;
             this.columnSpans = spansOf(layout.columns, layout.columnLevels, false);

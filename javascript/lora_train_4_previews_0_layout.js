@@ -91,24 +91,31 @@
         return levels.length ? levels : axes.slice(0, 1);
     }
 
-    /** A checkpoint file in few words: [what tells it from others of its run, what tells the run]. */
+    /**
+     * A LoRA file in few words: what tells it from others of its run, what tells its run or step, whether it is gone.
+     * @returns {[string, string, string]}
+     */
     function fileWords(grid, place) {
-        if (place < 0) return [text("Without LoRA"), ""];
-        const {epoch, step, label, run} = grid.columns[place];
+        if (place < 0) return [text("Without LoRA"), "", ""];
+        const {epoch, step, label, run, there} = grid.columns[place];
         const alike = (one) => one.run === run && one.epoch === epoch && (epoch > 0 || one.step === step);
         const swept = /\(([^()]*)\)$/.exec(label);
         const runs = new Set(grid.columns.map((one) => one.run));
         const from = swept ? swept[1] : runs.size > 1 ? run : "";
+        const gone = there ? "" : text("the file is gone");
         const known = run && (epoch > 0 || step > 0) && grid.columns.filter(alike).length === 1;
-        if (!known) return [label, ""];
+        if (!known) return [label, "", gone];
         const at = epoch > 0 && step > 0 ? text("step {step}", {step: number(step)}) : "";
         return [epoch > 0 ? text("Epoch {epoch}", {epoch: number(epoch)})
-            : text("Step {step}", {step: number(step)}), from || at];
+            : text("Step {step}", {step: number(step)}), from || at, gone];
     }
 
     /** What heads the value of an axis: words, and smaller ones below. @returns {[string, string]} */
     function headWords(grid, axis, value) {
-        if (axis === "column") return fileWords(grid, value);
+        if (axis === "column") {
+            const [name, ...more] = fileWords(grid, value);
+            return [name, more.filter(Boolean).join(", ")];
+        }
         if (axis === "weight") return [number(value, 4), ""];
         if (axis === "seed") return [String(value), ""];
         if (axis === "base") return [grid.bases[value], ""];
@@ -148,6 +155,6 @@
     }
 
     Object.assign(loraTrain, {
-        PreviewLayout, previewValues: valuesOf, headWords, cellWords, cellFacts, cellTold, starWords, fileWords,
+        PreviewLayout, previewValues: valuesOf, headWords, cellWords, cellFacts, cellTold, starWords,
     });
 })();

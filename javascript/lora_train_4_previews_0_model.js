@@ -64,11 +64,6 @@
             return Boolean(this.project && this.panel && visible() && shown(this.panel));
         }
 
-        /** The grid's line in the overview. @returns {?PreviewLine} */
-        get line() {
-            return this.grid && this.overview.grids.find((one) => one.id === this.grid.id) || null;
-        }
-
         // ------------------------------------------------------------------ cells
 
         /** By key, in the order in which they are drawn. @returns {Map<string, PreviewCell>} */

@@ -82,9 +82,10 @@
             this.send = button(text("Send to txt2img"), {
                 name: "send-cell", run: () => loraTrain.sendCell(model, model.chosenCell),
             });
-            this.copy = button(text("Copy the prompt"), {name: "copy-prompt", run: () => loraTrain.copyCell(model, model.chosenCell, "prompt")});
+            const copy = (what) => loraTrain.copyCell(model, model.chosenCell, what);
+            this.copy = button(text("Copy the prompt"), {name: "copy-prompt", run: () => copy("prompt")});
             this.copyAll = button(text("Copy all parameters"), {
-                name: "copy-infotext", run: () => loraTrain.copyCell(model, model.chosenCell, "infotext"),
+                name: "copy-infotext", run: () => copy("infotext"),
                 title: text("As the WebUI reads them when they are pasted into the prompt"),
             });
             this.redraw = button(text("Draw again"), {
@@ -195,9 +196,9 @@
                 hint(file ? file.file : "", text("seed {seed}", {seed: cell.seed}), prompt.label),
                 make("p", {class: "lora_train_matrix_prompt"}, prompt.text),
                 ...scoreRows(grid, cell),
-                place && Number.isFinite(place.total) ? hint(text("All pictures of this file and weight: {total} of 100", {
-                    total: number(place.total * 100),
-                }), place.sign ? signWords(place.sign) : "") : null,
+                place && Number.isFinite(place.total) ? hint(
+                    text("All pictures of this file and weight: {total} of 100", {total: number(place.total * 100)}),
+                    place.sign ? signWords(place.sign) : "") : null,
             ].filter(Boolean);
         }
     }

@@ -39,10 +39,9 @@
             if (of === this.of) return;
             const another = !grid || !this.layout || this.layout.grid.id !== grid.id;
             this.of = of;
-            if (another) {
-                this.hidden = grid ? this.readHidden(grid) : {};
-                this.row = this.column = 0;
-            }
+            // Values of other axes are other values.
+            this.hidden = grid && another ? this.readHidden(grid) : {};
+            if (another) this.row = this.column = 0;
             this.lay();
         }
 
@@ -88,7 +87,7 @@
             return this.model.at(place.base, place.column, place.weight, place.prompt, place.seed);
         }
 
-        /** What the chosen cell is compared with: the marked one, or the same without the LoRA. @returns {?PreviewCell} */
+        /** What the chosen cell is compared with: the marked one, or the same without the LoRA. */
         get other() {
             const {model} = this;
             const cell = model.chosenCell;
@@ -181,7 +180,7 @@
                 return Object.fromEntries(Object.keys(previewValues(grid))
                     .map((axis) => [axis, new Set(Array.isArray(kept.hidden[axis]) ? kept.hidden[axis] : [])]));
             } catch {
-                return {}; // written by another version
+                return {}; // another version wrote it
             }
         }
 

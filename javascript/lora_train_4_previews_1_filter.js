@@ -63,7 +63,9 @@
                 one === value ? box.checked : !(this.desk.hidden[this.axis] || new Set()).has(one))));
             return make("div", {class: "lora_train_matrix_filter_line"},
                 make("label", {title: more}, box, make("span", {}, more ? `${words} · ${more}` : words)),
-                button(text("Only"), {kind: "quiet", name: "filter-only", run: () => this.choose((one) => one === value)}));
+                button(text("Only"), {
+                    kind: "quiet", name: "filter-only", run: () => this.choose((one) => one === value),
+                }));
         }
 
         /** Shows the values that fit; none at all would leave nothing to see, so then it is all. */
@@ -88,7 +90,9 @@
                 name: "swap-axes", run: () => desk.arrange(desk.arrangement, !desk.swapped),
             });
             this.filters = Object.keys(AXES).map((axis) => new AxisFilter(desk, axis));
-            this.all = button(text("Show all"), {kind: "quiet", name: "show-all-cells", run: () => desk.filterNothing()});
+            this.all = button(text("Show all"), {
+                kind: "quiet", name: "show-all-cells", run: () => desk.filterNothing(),
+            });
             const sized = (sign, name, words, run) => {
                 const press = button(sign, {name, title: words, run});
                 press.setAttribute("aria-label", words);

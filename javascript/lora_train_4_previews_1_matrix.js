@@ -239,7 +239,7 @@
             scroller.scrollTop = reach(scroller.scrollTop, y[desk.row], height, scroller.clientHeight - top);
         }
 
-        /** The cell that a change of size leaves where it is: under the pointer, else with the keyboard or in the middle. */
+        /** The cell that a change of size leaves where it is: under the pointer, with the keyboard, in the middle. */
         anchor() {
             const {geometry, scroller, desk} = this;
             if (!geometry) return null;

@@ -49,7 +49,9 @@
         wordsOf({state, job, size, made, scores, cost}) {
             const count = {made: number(made), total: number(size)};
             if (job && job.stopping) return text("It stops after the pictures that are being drawn.");
-            if (job && state === "queued") return text("It waits for its turn. {made} of {total} pictures are drawn.", count);
+            if (job && state === "queued") {
+                return text("It waits for its turn. {made} of {total} pictures are drawn.", count);
+            }
             if (job) {
                 const parts = [job.stage, job.total ? text("{done} of {total}", {
                     done: number(job.done), total: number(job.total),

@@ -42,11 +42,12 @@
             const {layout, row, column} = this.desk;
             if (!this.dialog || !layout) return;
             // Not `disabled`, which would take the focus away, and the arrow keys with it.
-            const ends = [column === 0, column === layout.columns.length - 1, row === 0, row === layout.rows.length - 1];
+            const {columns, rows} = layout;
+            const ends = [column === 0, column === columns.length - 1, row === 0, row === rows.length - 1];
             this.turns.forEach((press, place) => press.setAttribute("aria-disabled", String(ends[place])));
             write(this.place, text("column {column} of {columns}, row {row} of {rows}", {
-                column: number(column + 1), columns: number(layout.columns.length), row: number(row + 1),
-                rows: number(layout.rows.length),
+                column: number(column + 1), columns: number(columns.length), row: number(row + 1),
+                rows: number(rows.length),
             }));
             this.preload();
         }
@@ -61,7 +62,7 @@
         }
 
         key(event) {
-            if (event.target.matches("input, textarea, select") || event.target.closest("dialog") !== this.dialog) return;
+            if (event.target.closest("dialog") !== this.dialog) return;
             if (this.desk.key(event, {rows: 1, open: null})) event.preventDefault();
         }
     }

@@ -40,11 +40,17 @@
                 this.bar.element, make("div", {class: "lora_train_matrix_columns"}, this.matrix.element,
                     make("div", {class: "lora_train_matrix_aside"}, this.hint, this.view.element)), this.curve);
             this.empty = make("div", {class: "lora_train_welcome", hidden: true});
-            this.reading = make("p", {class: "lora_train_hint", role: "status", hidden: true}, text("The grids are read."));
+            this.reading = make("p", {class: "lora_train_hint", role: "status", hidden: true},
+                text("The grids are read."));
             panel.replaceChildren(this.makeTools(), this.empty, this.reading, this.work);
+            // The WebUI draws, skips and interrupts by these, and fails in a tab where there is nothing to draw.
+            panel.addEventListener("keydown", (event) => {
+                const {key, ctrlKey, metaKey, altKey} = event;
+                if (key === "Escape" || key === "Enter" && (ctrlKey || metaKey || altKey)) event.stopPropagation();
+            });
             model.panel = panel;
             onShown(panel, () => attempt(() => this.shown()));
-            for (const event of ["project", "projects", "previews", "previews-chosen", "runs"]) on(event, () => this.show());
+            for (const event of ["project", "previews", "previews-chosen", "runs"]) on(event, () => this.show());
             on("visible", () => { if (model.inSight) attempt(() => model.look()); });
             this.show();
         }
@@ -60,7 +66,9 @@
                 open(text("Scores"), "grid-scores", "PreviewScores"),
                 open(text("Export"), "grid-export", "PreviewExports"),
                 this.remove = button(text("Delete"), {name: "delete-grid", run: () => this.deleteGrid()}));
-            this.trash = button(text("Deleted grids"), {kind: "quiet", name: "grid-trash", run: () => this.openTrash()});
+            this.trash = button(text("Deleted grids"), {
+                kind: "quiet", name: "grid-trash", run: () => this.openTrash(),
+            });
             this.tools = make("div", {class: "lora_train_row lora_train_matrix_tools"},
                 this.choice, open(text("New grid"), "new-grid", "PreviewPlan", () => ({grid: null})), this.ofGrid,
                 make("div", {class: "lora_train_row lora_train_end"},
@@ -148,7 +156,8 @@
 
         async restore(project, trashId) {
             const {model} = this;
-            const {grid} = await model.act(() => api.post(["projects", project, "grids", "restore"], {trash_id: trashId}));
+            const path = ["projects", project, "grids", "restore"];
+            const {grid} = await model.act(() => api.post(path, {trash_id: trashId}));
             unsay(trashId);
             if (project === model.project) await model.show(grid);
         }
