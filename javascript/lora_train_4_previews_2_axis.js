@@ -76,7 +76,7 @@
             this.lines.value = valueWords(this.value);
             const hint = this.isNumber ? text("One value in each line, or between commas.")
                 : text("One value in each line.");
-            const element = field(label, this.lines, joined(helpWords(this.setting), hint));
+            const element = field(label, this.lines, joined(hint, helpWords(this.setting)));
             const around = this.isNumber && Number(this.value) > 0;
             if (around) {
                 element.append(button(text("Half and double"), {kind: "small", name: "around", run: () => {

@@ -271,8 +271,8 @@
                 make("ul", {class: "lora_train_previews_prompts"}, ...plan.prompts.map((prompt) => make("li", {
                     data: {kind: prompt.kind},
                 }, make("span", {class: "lora_train_hint"},
-                    prompt.label && prompt.kind === "template" ? `${kindWords(prompt.kind)}: ${prompt.label}`
-                        : kindWords(prompt.kind)), make("span", {translate: "no"}, prompt.text)))),
+                    prompt.label && prompt.kind === "template" ? text("From a template: {label}",
+                        {label: prompt.label}) : kindWords(prompt.kind)), make("span", {translate: "no"}, prompt.text)))),
             ];
         }
 
