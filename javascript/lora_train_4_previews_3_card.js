@@ -88,7 +88,7 @@
 
         async shown() {
             await this.model.look();
-            this.matrix.look();
+            this.matrix.seek(); // what is not in sight is not scrolled
             if (document.activeElement === document.body && this.model.grid) this.matrix.focus();
         }
 
