@@ -15,9 +15,10 @@ from lib_lora_train.previews.store import JOB, Asked, grid_folder
 from lib_lora_train.project import Project, run_folder
 from lib_lora_train.runs.grid_marks import GridMark, read_mark, write_mark
 from lib_lora_train.runs.pick_files import run_checkpoints
-from lib_lora_train.runs.records import read_record
+from lib_lora_train.runs.records import RunRecord, read_record
 from lib_lora_train.runs.sweeps import MOST_RUNS, runs_of_sweep
-from lib_lora_train.signals import Log
+from lib_lora_train.settings.reading import parse_resolution
+from lib_lora_train.signals import Log, Step
 
 MOST_PICTURES = 600  # of a grid that nobody has asked for
 LONGEST = 900.0  # seconds that it may take, where that is known
@@ -47,7 +48,9 @@ class Following:
         or failed. Of a sweep it is one grid for all runs, when the last of them has ended in whatever way."""
         try:
             folder = run_folder(project, run_id)
-            if not read_record(folder).settings.run.grid_after_training:
+            record = read_record(folder)
+            self._time(record, job)
+            if not record.settings.run.grid_after_training:
                 return None
             with self._guard:
                 self._over.add(job.id)
@@ -58,16 +61,22 @@ class Following:
             return Log("previews.skipped", {"reason": error.sentence()}, "warning")
         return found.note if found is not None else None
 
+    def _time(self, record: RunRecord, job: Job) -> None:
+        """How fast it was trained tells how long drawing takes, before anything was drawn."""
+        step, run = job.latest.get("Step"), record.settings.run
+        if isinstance(step, Step):
+            width, height = parse_resolution(record.settings.dataset.resolution)
+            at_once = run.train_batch_size * run.gradient_accumulation_steps
+            self._previews.rates.trained(record.checkpoint, step.steps_per_second * at_once, width * height)
+
     def _follow(self, project: Project, run_id: str, owner: str, outcome: str) -> GridMark | None:
         swept = [each.run_id for each in runs_of_sweep(project, run_id)]
         if not swept:
             if outcome == "failed":  # the run says what was wrong
                 return None
-            return (
-                self._grid(project, [run_id], owner)
-                if outcome == "done"
-                else GridMark("", Log("previews.skipped_stopped"))
-            )
+            if outcome == "stopped":
+                return GridMark("", Log("previews.skipped_stopped"))
+            return self._grid(project, [run_id], owner)
         left = sum(self._lives(project, each) for each in swept)
         if left:
             return GridMark("", Log("previews.sweep_waits", {"left": left}))

@@ -46,7 +46,7 @@ from lib_lora_train.signals import Commands, EventSink
 
 if TYPE_CHECKING:
     from lib_lora_train.host.base import Host
-    from lib_lora_train.preview.grids import Drawing
+    from lib_lora_train.preview.grids import Grid
 
 MOST_CELLS = 600  # of a grid, where strangers can reach the server
 MOST_PIXELS = 1024 * 1024  # of its pictures
@@ -86,7 +86,7 @@ class Previews:
         self._starting = threading.Lock()
         self._writing = threading.Lock()  # of grid.json and scores.json
         self._looking = Looking(host)
-        self._rates = Rates()
+        self.rates = Rates()
 
     # ------------------------------------------------------------------ what there is
 
@@ -133,7 +133,7 @@ class Previews:
             "size": len(keys),
             "new": new,
             "kept": len(keys) - new,
-            "seconds": self._seconds(project, grid.drawing, new),
+            "seconds": self._seconds(project, grid, new),
             "columns": shown_columns(grid, wanted.sources),
             "weights": list(grid.weights),
             "seeds": list(grid.seeds),
@@ -209,7 +209,7 @@ class Previews:
                 if error.code == "preview.too_many":
                     continue
                 raise
-            if grid.size <= most and (self._seconds(project, grid.drawing, grid.size) or 0.0) <= longest:
+            if grid.size <= most and (self._seconds(project, grid, grid.size) or 0.0) <= longest:
                 return settings
         return sizes[-1]
 
@@ -337,8 +337,8 @@ class Previews:
         new = {cell.key for cell in wanted.grid.cells()} - self._looking.present(project)
         Room(project, self._limits, 0).check("grid", round(len(new) * pixels * _BYTES))
 
-    def _seconds(self, project: Project, drawing: Drawing, pictures: int) -> float | None:
-        return self._rates.seconds(drawing, pictures, self._drawn(project))
+    def _seconds(self, project: Project, grid: Grid, pictures: int) -> float | None:
+        return self.rates.seconds(grid, pictures, self._drawn(project))
 
     def _drawn(self, project: Project) -> Iterator[Kept]:
         """The project's grids that this host has drawn, newest first."""
@@ -394,4 +394,4 @@ class Previews:
         with self._writing:
             kept = self._kept(project, grid_id)  # stars may have been given meanwhile
             store.write_grid(project, store.with_cost(kept, cost))
-        self._rates.count(kept.grid.drawing, cost)
+        self.rates.count(kept.grid, cost)

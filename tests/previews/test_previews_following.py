@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from lib_lora_train.preview.scores import TrainingSet
 from lib_lora_train.preview.scores.training import _traits
 from lib_lora_train.previews import following, store, working
 from lib_lora_train.previews.previews import Question
+from lib_lora_train.previews.rates import Rates
+from lib_lora_train.previews.store import Cost
 from lib_lora_train.project import Project, list_projects
 from lib_lora_train.runs.grid_marks import GridMark, read_mark, write_mark
 from lib_lora_train.runs.history import run_info
@@ -51,7 +54,7 @@ def make_studio(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[MakeStudio]:
 
     yield make
     for studio in made:
-        assert studio.close(timeout=60)
+        assert studio.close(timeout=180)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +65,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> 
     host.paths.projects.mkdir()
     studio = Studio(host, Registry(), host.paths.projects, Exposure())
     started = studio.start(ANYBODY, filled_project(studio.root), run_settings())
-    assert started.job.wait(60) and started.job.state == "done"
-    assert studio.close(timeout=60)
+    assert started.job.wait(180) and started.job.state == "done"
+    assert studio.close(timeout=180)
     return folder
 
 
@@ -87,16 +90,16 @@ def grid_job(studio: Studio, project: Project, grid: str) -> None:
     registry, folder = studio.previews.line.registry, project.path("grids", grid, "job")
     for job in (registry.running(), *registry.waiting()):
         if job is not None and job.folder == folder:
-            assert job.wait(60) and job.state == "done", job.record
+            assert job.wait(180) and job.state == "done", job.record
 
 
 def ended(studio: Studio, project: Project, outcome: str = "done", run: str = "r01") -> Log | None:
     """As if the job of a run had just ended."""
     settings = run_settings(grid_after_training=True)
     record = following.read_record(project.path("runs", run))
-    job: Any = SimpleNamespace(id="x", owner="anna")
+    job: Any = SimpleNamespace(id="x", owner="anna", latest={})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(following, "read_record", lambda folder: SimpleNamespace(settings=settings, kind=record.kind))
+        patch.setattr(following, "read_record", lambda folder: replace(record, settings=settings))
         return following.Following(studio.previews).training_ended(project, run, job, outcome)
 
 
@@ -104,13 +107,15 @@ def test_a_run_that_is_done_is_followed_by_its_grid_before_the_next_one_begins(m
     studio = make_studio()
     project = filled_project(studio.root)
     first, second = studio.start(ANYBODY, project, short()), studio.start(ANYBODY, project, short(seed=2))
-    assert first.job.wait(60) and second.job.wait(60) and second.job.state == "done"
+    assert first.job.wait(180) and second.job.wait(180) and second.job.state == "done"
     assert [run_info(studio.host, project, run).grid.grid for run in ("r01", "r02")] == ["g01", "g02"]
     shown = studio.live(ANYBODY)["last"]
     assert shown["grid"] == "g02" and "g02" in shown["grid_note"]
     said = [line.text for line in read_log(project, "r01")[0]]
     assert any("g01 in Previews, pictures: 2" in text for text in said), said
     assert [line.text for line in read_log(project, "r01", 0, "zh-CN")[0]] != said
+    before = studio.previews.rates.seconds(studio.previews.view(project, "g01").kept.grid, 1)
+    assert before is not None and before > 0
     grid_job(studio, project, "g02")
     one = studio.previews.shown(project, "g01", ANYBODY)
     assert (one["state"], one["asked"]["runs"], one["made"], one["scores"]["whole"]) == ("done", ["r01"], 2, True)
@@ -129,7 +134,7 @@ def test_a_run_that_is_stopped_says_why_there_is_no_grid(make_studio: MakeStudio
     while "Step" not in started.job.latest:
         time.sleep(0.01)
     studio.control(ANYBODY, started.job.id, "stop_and_save")
-    assert started.job.wait(60) and started.job.state == "stopped"
+    assert started.job.wait(180) and started.job.state == "stopped"
     info = run_info(studio.host, project, "r01").as_dict("en")
     assert info["grid"] == "" and info["grid_note"].startswith("No grid was made, because the training was told to")
     assert "previews.skipped_stopped" in codes(project.path("runs", "r01")) and store.list_ids(project) == []
@@ -139,7 +144,7 @@ def test_where_nobody_wants_one_nothing_is_said(make_studio: MakeStudio) -> None
     studio = make_studio()
     project = filled_project(studio.root)
     started = studio.start(ANYBODY, project, short(grid_after_training=False))
-    assert started.job.wait(60) and started.job.state == "done"
+    assert started.job.wait(180) and started.job.state == "done"
     assert store.list_ids(project) == [] and run_info(studio.host, project, "r01").grid == GridMark()
     assert not any(code.startswith("previews.") for code in codes(project.path("runs", "r01")))
 
@@ -150,14 +155,14 @@ def test_a_sweep_gives_one_grid_when_its_last_run_has_ended(make_studio: MakeStu
     runs = studio.sweep(ANYBODY, project, plan_sweep(short(), {"network_dim": [2, 3, 4]}))
     studio.control(ANYBODY, runs[1].job.id, "stop")  # taken out of the line; it can be gone on with
     for run in (runs[0], runs[2]):
-        assert run.job.wait(60) and run.job.state == "done"
+        assert run.job.wait(180) and run.job.state == "done"
     assert "previews.sweep_waits" in codes(project.path("runs", "r01"))
     assert store.list_ids(project) == ["g01"]
     assert studio.previews.view(project, "g01").kept.asked.runs == ("r01", "r03")
     assert [run_info(studio.host, project, run).grid.grid for run in ("r01", "r02", "r03")] == ["g01", "", "g01"]
     grid_job(studio, project, "g01")
     again = studio.resume(ANYBODY, project, "r02")  # what was left out comes into the same grid
-    assert again.job.wait(60) and again.job.state == "done"
+    assert again.job.wait(180) and again.job.state == "done"
     assert store.list_ids(project) == ["g01"] and run_info(studio.host, project, "r02").grid.grid == "g01"
     shown = studio.previews.shown(project, "g01", ANYBODY)
     assert shown["asked"]["runs"] == ["r01", "r02", "r03"] and len(shown["columns"]) == 3
@@ -176,7 +181,7 @@ def test_the_last_one_of_a_sweep_may_be_one_that_never_ran(make_studio: MakeStud
     studio.control(ANYBODY, runs[1].job.id, "stop")
     assert store.list_ids(project) == []  # the first one still trains
     studio.control(ANYBODY, runs[0].job.id, "stop")
-    assert runs[0].job.wait(60) and runs[0].job.state == "stopped"
+    assert runs[0].job.wait(180) and runs[0].job.state == "stopped"
     assert store.list_ids(project) == ["g01"] and studio.previews.view(project, "g01").kept.asked.runs == ("r01",)
     grid_job(studio, project, "g01")
 
@@ -194,7 +199,7 @@ def test_what_cannot_be_put_in_line_is_kept_for_later(done: tuple[Studio, Projec
 def test_a_grid_of_a_run_is_found_again_after_a_restart(done: tuple[Studio, Project], make_studio: MakeStudio) -> None:
     studio, project = done
     assert ended(studio, project).code == "previews.queued"
-    assert studio.close(60)
+    assert studio.close(180)
     other = make_studio(root=studio.root.parent)
     assert run_info(other.host, project, "r01").grid.grid == "g01"
     assert other.previews.shown(project, "g01", ANYBODY)["state"] in ("stopped", "done")
@@ -214,7 +219,7 @@ def test_what_stands_in_the_way_is_said(done: tuple[Studio, Project]) -> None:
     assert run_info(studio.host, project, "r01").as_dict("zh-CN")["grid_note"].startswith("没有生成网格")
     shutil.rmtree(project.path("runs", "r01"))
     gone = following.Following(studio.previews).training_ended(
-        project, "r01", SimpleNamespace(id="x", owner=""), "done"
+        project, "r01", SimpleNamespace(id="x", owner="", latest={}), "done"
     )
     assert gone.code == "previews.skipped"
 
@@ -270,7 +275,7 @@ def test_a_waiting_training_does_not_keep_the_grids_job_from_being_stopped(done:
             time.sleep(0.01)
         assert studio.live(ANYBODY)["running"]["stage"] == "Waiting for a grid that is drawn first"
         studio.previews.stop(project, ANYBODY, "g01")
-    assert job.wait(60) and job.state == "done"
+    assert job.wait(180) and job.state == "done"
 
 
 def test_a_grid_lets_go_of_the_model_for_whoever_waits_and_is_done_all_the_same(
@@ -314,3 +319,25 @@ def test_bound_tags_are_the_traits_where_the_tagger_sees_any() -> None:
     assert set(_traits(seen, TrainingSet(bound=("red hair", "scar")))) == {"red hair"}
     assert set(_traits(seen, TrainingSet(bound=("scar",)))) == {"red hair", "1girl"}
     assert set(_traits(seen, TrainingSet())) == {"red hair", "1girl"}
+
+
+def test_what_tells_how_long_drawing_takes(done: tuple[Studio, Project]) -> None:
+    studio, project = done
+    studio.previews.start(project, ANYBODY, Question(("r01",), settings=SMALL))
+    grid_job(studio, project, "g01")
+    kept = studio.previews.view(project, "g01").kept
+    grid, other = kept.grid, replace(kept.grid, bases=(replace(kept.grid.bases[0], name="other"),))
+    rates = Rates()
+    assert rates.seconds(grid, 10) is None
+    rates.trained("other", 2.0, 64 * 64)  # pictures a second: of 64 px and one step each takes 2 / 3.5 of half a second
+    assert rates.seconds(other, 7) == pytest.approx(2.0) and rates.seconds(grid, 7) is None
+    old = replace(kept, cost=Cost(8.0, 4, 1))
+    assert rates.seconds(grid, 3, [old]) == pytest.approx(6.0)
+    assert rates.seconds(other, 7, [old]) == pytest.approx(2.0)  # its own training tells better than another's pictures
+    rates.count(grid, Cost(1.0, 4, 1))
+    assert rates.seconds(grid, 4, [old]) == pytest.approx(1.0)
+    third = replace(grid, bases=(replace(grid.bases[0], name="third"),))
+    assert rates.seconds(third, 4, [old]) == pytest.approx(1.0)
+    rates.count(grid, Cost(0.0, 0, 0))  # nothing was drawn
+    rates.trained("third", 0.0, 64 * 64)
+    assert rates.seconds(third, 4) == pytest.approx(1.0)
