@@ -42,7 +42,7 @@
             /** @type {?Element} what has to be in sight for the server to be watched */
             this.panel = null;
             this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
-            this.asked = this.taken = 0; // questions, counted: an older answer is not taken over after a newer one
+            this.looks = 0; // begun, counted: an older answer is not taken over after a newer question
             this.stars = Promise.resolve(); // those that are being given
             on("project", () => this.open());
             on("ended", (run) => this.runEnded(run));
@@ -152,27 +152,32 @@
             await this.look();
         }
 
-        /** Reads the overview and the grid that is shown anew. */
+        /** Reads the overview and the grid that is shown anew; again, where something was changed meanwhile. */
         async look() {
-            const {project, changes} = this;
-            if (!project) return;
-            const asked = this.asked += 1;
-            const current = () => project === this.project && changes === this.changes && asked > this.taken;
-            const overview = await api.get(this.root());
-            if (!current()) return;
-            const id = this.which(overview.grids);
-            let grid = null;
-            try {
-                grid = id ? await api.get(this.root(id)) : null;
-            } catch (error) {
-                if (error.status !== 404) throw error; // deleted this very moment: the next look knows
+            const turn = this.looks += 1;
+            for (;;) {
+                const {project, changes} = this;
+                if (!project) return;
+                const overview = await api.get(this.root());
+                const id = this.which(overview.grids);
+                const grid = id ? await this.read(id) : null;
+                if (turn !== this.looks || project !== this.project) return;
+                if (changes !== this.changes) continue;
+                this.overview = overview;
+                this.take(grid);
+                this.remember();
+                emit("previews", this);
+                return;
             }
-            if (!current()) return;
-            this.taken = asked;
-            this.overview = overview;
-            this.take(grid);
-            this.remember();
-            emit("previews", this);
+        }
+
+        async read(id) {
+            try {
+                return await api.get(this.root(id));
+            } catch (error) {
+                if (error.status === 404) return null; // deleted this very moment: the next look knows
+                throw error;
+            }
         }
 
         /** The id of the grid to show: one that is new, else the one that was shown last, else the newest. */
@@ -216,11 +221,9 @@
         }
 
         async poll() {
-            const {changes} = this;
-            const asked = this.asked += 1;
+            const {changes, looks} = this;
             const said = await api.get(this.path(), {cells: false});
-            if (changes !== this.changes || asked < this.taken) return;
-            this.taken = asked;
+            if (changes !== this.changes || looks !== this.looks) return;
             if (!this.takeState(said)) await this.look();
         }
 
@@ -278,11 +281,11 @@
 
         /** Stars that are given quickly arrive in their order. */
         sendStars(body) {
+            const {project} = this;
+            const path = this.path("stars");
             const turn = this.stars.then(async () => {
-                const {project} = this;
                 this.changes += 1;
-                const said = await api.put(this.path("stars"), body);
-                this.changes += 1;
+                const said = await api.put(path, body).finally(() => { this.changes += 1; });
                 if (project === this.project && !this.takeState(said)) await this.look();
             });
             this.stars = turn.catch(() => {});

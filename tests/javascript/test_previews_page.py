@@ -376,3 +376,24 @@ def test_nothing_yet(card: Page, server: Previewing) -> None:
         loraTrain.emit("project", null);
     }""")
     expect(card.locator(".lora_train_welcome")).to_contain_text("Name your project")
+
+
+def test_what_is_chosen_is_shown_whatever_comes_between(card: Page, server: Previewing) -> None:
+    """An answer that is slow is neither lost nor shown too late."""
+    server.grids.append(Matrix("g00", columns=1, job=job(0, 9)))
+    server.grids[0].job = job(1, 28)
+    card.evaluate("loraTrain.previews.look()")
+    card.evaluate("""() => {
+        const real = window.fetch;
+        window.fetch = async (address, given) => {
+            if (/grids(\\/g00)?$/.test(address)) await new Promise((done) => setTimeout(done, 1500));
+            return real(address, given);
+        };
+        window.shown = loraTrain.previews.show("g00");
+    }""")
+    card.wait_for_timeout(300)
+    card.evaluate("loraTrain.previews.giveStars([...loraTrain.previews.cells.keys()][3], 4)")
+    card.evaluate("window.shown")
+    expect(card.locator('select[data-action="grid"]')).to_have_value("g00")
+    assert card.evaluate("loraTrain.previews.grid.id") == "g00"
+    assert list(server.grids[0].stars.values()) == [4]
