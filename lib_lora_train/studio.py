@@ -313,7 +313,7 @@ class Studio:
         else:
             commands = job.commands
             tell = {"save": commands.save_now, "sample": commands.sample_now}
-            tell |= {"pause": commands.pause, "continue": commands.resume}
+            tell |= {"pause": commands.pause, "continue": lambda: self.previews.turns.go_on(job)}
             tell[action]()
         return job
 

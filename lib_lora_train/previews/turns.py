@@ -34,6 +34,7 @@ class Turns:
         self._guard = threading.Lock()
         self._begun = ""  # the job that trains, once it was let through
         self._picks = 0
+        self._later: list[Job] = []  # trainings that go on after the picks
 
     def begin(self, training: Job) -> None:
         """Lets a training through once it is its turn. Raises Stopped when it is told to stop meanwhile."""
@@ -72,6 +73,17 @@ class Turns:
         finally:
             with self._guard:
                 self._picks -= 1
+                later, self._later = ([], self._later) if self._picks else (self._later, [])
+            for training in later:
+                training.commands.resume()
+
+    def go_on(self, training: Job) -> None:
+        """Lets a paused training go on, after the picks that are under way: it would have the model for hours."""
+        with self._guard:
+            if self._picks:
+                self._later.append(training)
+                return
+        training.commands.resume()
 
     def check_no_training(self) -> None:
         """Raises UserError("previews.model_busy"). A training that is paused has let go of the model."""

@@ -140,7 +140,11 @@ def test_a_pick_goes_between_two_batches_and_is_refused_only_by_a_training(place
     training.commands.pause()
     with turns.picking():
         assert turns.others_first()
-    training.commands.resume()
+        turns.go_on(training)
+        assert training.commands.paused  # for as long as a pick takes
+    assert not training.commands.paused
+    training.commands.pause()
+    turns.go_on(training)
     with pytest.raises(UserError):
         turns.check_no_training()
     trainings.end(training)
