@@ -143,7 +143,9 @@
 
         get question() {
             const values = Object.fromEntries(this.axes.map((axis) => [axis.key, axis.values]));
-            return {values, settings: this.settings};
+            // Whoever tries several values wants to see them side by side, whatever single runs do.
+            const run = {...this.settings.run, grid_after_training: true};
+            return {values, settings: {...this.settings, run}};
         }
 
         get filled() {

@@ -337,7 +337,7 @@ def test_a_sweep_asks_with_the_values_as_they_are(windows: Callable[..., Page], 
     asked = answers.bodies("POST grids/sweep")[-1]
     assert asked == {
         "values": {"run.rank": ["3", "4", "8"], "run.rate": ["5e-4", "1e-3", "2e-3"], "run.flip": [True, False], "run.words": ["a, b", "c"]},
-        "settings": planned,
+        "settings": {**planned, "run": {**planned["run"], "grid_after_training": True}},
     }  # fmt: skip
     runs[1] = {"label": "rank 8", "steps": 0, "problem": {"sentence": "Too much.", "remedy": ""}}
     rank.locator("textarea").fill("4 8")
