@@ -123,6 +123,8 @@ class Following:
                 asked = self._previews.view(project, grid_id).kept.asked if grid_id else None
             except UserError:  # in the trash, or damaged
                 continue
-            if asked is not None and set(asked.runs) <= set(runs) and not asked.files:
+            if asked is None or asked.files or not set(asked.runs) <= set(runs):
+                continue
+            if self._previews.line.in_folder(grid_folder(project, grid_id) / JOB) is None:  # else it cannot be changed
                 return grid_id, asked
         return "", None
