@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -207,6 +208,24 @@ def test_a_grid_of_a_run_is_found_again_after_a_restart(done: tuple[Studio, Proj
     grid_job(other, project, "g01")
     assert other.previews.shown(project, "g01", ANYBODY)["made"] == 4
     assert ended(other, project).code == "previews.queued" and store.list_ids(project) == ["g01"]
+
+
+def test_a_run_that_died_before_it_was_written_down_as_done_gets_its_grid_when_it_goes_on(
+    done: tuple[Studio, Project],
+) -> None:
+    studio, project = done
+    folder = project.path("runs", "r01")
+    before = sorted(path.name for path in (studio.host.paths.loras / project.id).iterdir())
+    for name, change in (("job.json", {"state": "running", "ended": None}), ("run.json", {})):
+        said = json.loads((folder / name).read_text(encoding="utf-8")) | change
+        if name == "run.json":
+            said["settings"].setdefault("run", {})["grid_after_training"] = True
+        (folder / name).write_text(json.dumps(said), encoding="utf-8")
+    assert run_info(studio.host, project, "r01").state == "interrupted"
+    started = studio.resume(ANYBODY, project, "r01")
+    assert started.job.wait(180) and started.job.state == "done"
+    assert run_info(studio.host, project, "r01").grid.grid == "g01"
+    assert sorted(path.name for path in (studio.host.paths.loras / project.id).iterdir()) == before
 
 
 def test_what_stands_in_the_way_is_said(done: tuple[Studio, Project]) -> None:
