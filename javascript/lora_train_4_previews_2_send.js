@@ -7,11 +7,13 @@
 
     const {state, api, text, pause, make, say} = loraTrain;
     const FIELD = "#txt2img_prompt textarea";
+    const SEED = "#txt2img_seed input";
     // Both tabs have one by this name; it reads parameters out of the prompt beside it.
     const PRESS = "#tab_txt2img #paste, #txt2img_tools #paste, #txt2img_toprow #paste";
     const TAKEN = 300; // ms in which gradio hands a text on
-    const TURN = 5000; // ms in which the WebUI has read it
-    const TURNS = 2;
+    const AGAIN = 8000; // ms after which it is told again: a busy gradio loses what it is told
+    const LONGEST = 40000; // ms in which the WebUI has read it, however busy it is
+    const MISREAD = 2; // times that it may have read something else, which stood there before
 
     function refusal(sentence, remedy = "") {
         return Object.assign(new Error(sentence), {sentence, remedy});
@@ -28,24 +30,29 @@
         field.dispatchEvent(new Event("input", {bubbles: true}));
     }
 
-    /** Whether the WebUI has taken the prompt out of the text: what it leaves is where the text begins. */
-    function isRead(field, words) {
-        return field.value !== words && words.startsWith(field.value.trim().slice(0, 40));
+    /** Whether the WebUI has read the text: what it leaves is where the text begins, and the seed is in its field. */
+    function isRead(field, words, seed) {
+        const place = document.querySelector(SEED);
+        return words.startsWith(field.value.trim().slice(0, 40)) && (!place || Number(place.value) === seed);
     }
 
     /** Has the WebUI read a text; true when it did, false when the text is left in the prompt. */
-    async function paste(words) {
+    async function paste(words, seed) {
         const field = document.querySelector(FIELD);
-        for (let turn = 0; turn < TURNS; turn += 1) {
+        const until = Date.now() + LONGEST;
+        let misread = 0;
+        while (Date.now() < until && misread < MISREAD) {
             type(field, words);
-            await pause(TAKEN * (turn + 1));
+            await pause(TAKEN * (misread + 1));
             const press = document.querySelector(PRESS);
             if (!press) return false;
             press.click();
-            for (const until = Date.now() + TURN; Date.now() < until;) {
-                await pause(50);
-                if (isRead(field, words)) return true;
-            }
+            const again = Date.now() + AGAIN;
+            while (field.value === words && Date.now() < again) await pause(50);
+            await pause(50); // the other fields are filled in the same moment
+            if (field.value === words) continue;
+            if (isRead(field, words, seed)) return true;
+            misread += 1;
         }
         return false;
     }
@@ -88,7 +95,7 @@
     async function sendCell(model, cell, grid = model.grid.id) {
         const told = await api.get(model.root(grid, "cells", cell.key, "text"));
         check(told);
-        const done = await paste(told.paste);
+        const done = await paste(told.paste, told.seed);
         showTxt2img();
         sayCheckpoint(told);
         if (done) return;
