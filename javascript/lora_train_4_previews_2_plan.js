@@ -23,6 +23,10 @@
         }[kind] || kind;
     }
 
+    function promptWords({kind, label}) {
+        return label && kind === "template" ? text("From a template: {label}", {label}) : kindWords(kind);
+    }
+
     function seedsLike(words) {
         const count = Math.max(1, words.split(/[,，]/).filter((one) => one.trim()).length);
         return Array.from({length: count}, () => Math.floor(Math.random() * MOST_SEED)).join(", ");
@@ -270,9 +274,8 @@
                 make("div", {class: "lora_train_row"}, make("h4", {}, text("What is asked for")), own ? null : take),
                 make("ul", {class: "lora_train_previews_prompts"}, ...plan.prompts.map((prompt) => make("li", {
                     data: {kind: prompt.kind},
-                }, make("span", {class: "lora_train_hint"},
-                    prompt.label && prompt.kind === "template" ? text("From a template: {label}",
-                        {label: prompt.label}) : kindWords(prompt.kind)), make("span", {translate: "no"}, prompt.text)))),
+                }, make("span", {class: "lora_train_hint"}, promptWords(prompt)),
+                make("span", {translate: "no"}, prompt.text)))),
             ];
         }
 
@@ -318,5 +321,5 @@
         }
     }
 
-    Object.assign(loraTrain, {PreviewPlan, promptKindWords: kindWords});
+    Object.assign(loraTrain, {PreviewPlan});
 })();
