@@ -130,14 +130,15 @@
             return [...this.chosen];
         }
 
-        /** Takes other names; of those that were chosen, those stay that are there still. */
+        /** Takes other names. What is chosen and not among them is to be seen as well, and can be taken away. */
         show(names, chosen = this.values) {
-            this.names = names;
             const here = new Set(names.map((one) => one.value));
-            this.chosen = new Set(chosen.filter((value) => here.has(value)));
+            this.names = [...names, ...chosen.filter((value) => !here.has(value))
+                .map((value) => ({value, words: value, hint: text("not there any more")}))];
+            this.chosen = new Set(chosen);
             this.filter.value = "";
             this.filter.hidden = names.length <= FEW;
-            this.element.hidden = names.length === 0;
+            this.element.hidden = this.names.length === 0;
             this.drawList();
         }
 

@@ -32,13 +32,6 @@
         return Array.from({length: count}, () => Math.floor(Math.random() * MOST_SEED)).join(", ");
     }
 
-    /** With what was chosen once and is not there any more: to be seen, and taken away. */
-    function withGone(names, chosen) {
-        const here = new Set(names.map((one) => one.value));
-        return [...names, ...chosen.filter((value) => !here.has(value))
-            .map((value) => ({value, words: value, hint: text("not there any more")}))];
-    }
-
     class PreviewPlan {
         /** @param {PreviewModel} model */
         constructor(model) {
@@ -124,10 +117,10 @@
                 : {runs: wish.runs || [], files: wish.files || [], bases: []};
             this.begun = this.subject;
             this.drawMode();
-            this.runs.show(withGone(this.runNames(asked.runs), asked.runs), asked.runs);
-            this.files.show(withGone(this.names, asked.files), asked.files);
-            this.bases.show(withGone(state.checkpoints.map(({name, family}) =>
-                ({value: name, words: name, hint: family})), asked.bases), asked.bases);
+            this.runs.show(this.runNames(asked.runs), asked.runs);
+            this.files.show(this.names, asked.files);
+            this.bases.show(state.checkpoints.map(({name, family}) => ({value: name, words: name, hint: family})),
+                asked.bases);
             if (!again && this.grid) this.fillIn(shown.settings);
             else if (!again && shown) this.fillIn({...shown.settings, width: null, height: null});
             this.changed();
