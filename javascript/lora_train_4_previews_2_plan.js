@@ -122,7 +122,7 @@
             this.bases.show(state.checkpoints.map(({name, family}) => ({value: name, words: name, hint: family})),
                 asked.bases);
             if (!again && this.grid) this.fillIn(shown.settings);
-            else if (!again && shown) this.fillIn({...shown.settings, width: null, height: null});
+            else if (!again && shown) this.fillIn({...shown.settings, ...this.own});
             this.changed();
         }
 
@@ -152,6 +152,12 @@
         showRuns() {
             const names = this.runNames(this.runs.values);
             if (JSON.stringify(names) !== JSON.stringify(this.runs.names)) this.runs.show(names);
+        }
+
+        /** What a new grid does not take over: its sizes, and how few files an automatic one had time for. */
+        get own() {
+            const {setting} = this.fields.get("checkpoints");
+            return {width: null, height: null, checkpoints: setting.default};
         }
 
         fillIn(values) {
