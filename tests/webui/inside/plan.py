@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lib_lora_train.previews import following
 from lib_lora_train.train import plan
 
 
@@ -10,3 +11,8 @@ def shorten() -> None:
     for medium in plan.REPEATS:
         plan.REPEATS[medium] = (8, 8)
         plan.SHOWINGS[medium] = (0, plan.SHOWINGS[medium][1])
+
+
+def shorten_grids(settings: dict[str, object]) -> None:
+    """What follows a training has these settings, and the usual others."""
+    following._SIZES = (settings,)
