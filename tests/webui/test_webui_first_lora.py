@@ -32,7 +32,7 @@ _TEXT_KEY = re.compile(r"(lora_te\d?)_text_model_encoder_layers_(\d+)_(\w+)")
 @pytest.fixture
 def for_small_pictures(installation: Installation, own_webui: Callable[..., Webui], tmp_path: Path) -> Webui:
     """A WebUI that a processor can train in within a minute: its only checkpoint says that it was made for 64 px, and
-    plans are shorter than a person's."""
+    plans, and the grid that follows, are shorter than a person's."""
     target = tmp_path / "checkpoints" / "small.safetensors"
     target.parent.mkdir()
     source = installation.checkpoints / "nano_sd1.safetensors"
@@ -41,6 +41,8 @@ def for_small_pictures(installation: Installation, own_webui: Callable[..., Webu
     target.with_suffix(".yaml").write_text(f"{config}\nlora_train: {{native: 64}}\n", encoding="utf-8")
     webui = own_webui("--ckpt-dir", str(target.parent))
     webui.inside("plan", "shorten")
+    grid = {"checkpoints": 1, "weights": "1", "seeds": "1", "prompts": PROMPT, "steps": 1}
+    webui.inside("plan", "shorten_grids", settings=grid)
     return webui
 
 
