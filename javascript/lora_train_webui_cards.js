@@ -12,7 +12,7 @@
         for (const press of document.querySelectorAll(REFRESH)) press.click();
     }
 
-    /** Refreshes when an event finds other files than before in the same project; `files` gives null where none are known. */
+    /** Refreshes when an event finds other files than before in the same project; `files` may give null. */
     function watch(event, files) {
         let before = {project: "", told: null};
         on(event, () => {

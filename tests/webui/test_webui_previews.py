@@ -110,7 +110,7 @@ def card(page: Page, name: str) -> Locator:
 
 
 def test_from_training_to_the_picture_in_txt2img(trained: Trained) -> None:
-    tab, page, webui = trained.tab, trained.page, trained.webui
+    tab, page = trained.tab, trained.page
     assert page.evaluate("loraTrain.previews.cells.size") == 20
     key = trained.choose()
     page.locator('[data-action="use-cell"]:visible').click()
