@@ -233,9 +233,9 @@ def test_scores_are_told_switched_and_sorted(served: Server, open_tab: Callable[
 
 
 def test_a_sweep_is_shown_started_and_stands_in_one_grid(served: Server, open_tab: Callable[..., Tab]) -> None:
+    project = trained(served, "Sweeping")
     rest, tab = served.rest(), open_tab(served)
     tab.allowed.append(r"status of 400")
-    project = trained(served, "Sweeping")
     page = opened(tab, project, "sweep")
     page.locator('[data-action="sweep-base"]').select_option("r01")
     add = page.locator('[data-action="add-axis"]')
