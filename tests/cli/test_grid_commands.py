@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -118,20 +119,20 @@ def test_stopped_and_gone_on_with(
         return ["grid", run_of(trained), *place, "--out", str(tmp_path / out), *SMALL]
 
     assert main(words("whole")) == DONE
-    real, count = CellStore.put, 0
+    real, numbers = CellStore.put, count(1)
 
     def put(self: CellStore, key: str, image: Image.Image, infotext: str) -> None:
-        nonlocal count
-        count += 1
-        if count == 10:
+        if next(numbers) == 10:
             raise Stopped
         real(self, key, image, infotext)
 
     monkeypatch.setattr(CellStore, "put", put)
-    assert main(words("cut")) == STOPPED and len(list((tmp_path / "cut/cells").glob("*.png"))) == 9
+    assert main(words("cut")) == STOPPED
+    kept = len(list((tmp_path / "cut/cells").glob("*.png")))
+    assert 9 <= kept <= 12  # of the third batch of four the others may be there
     monkeypatch.undo()
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    assert main(words("cut")) == DONE and "drawn 19, kept 9" in capsys.readouterr().out
+    assert main(words("cut")) == DONE and f"drawn {28 - kept}, kept {kept}" in capsys.readouterr().out
     for path in (tmp_path / "whole/cells").iterdir():
         assert (tmp_path / "cut/cells" / path.name).read_bytes() == path.read_bytes()
     assert (tmp_path / "whole/grid.png").read_bytes() == (tmp_path / "cut/grid.png").read_bytes()
