@@ -38,7 +38,7 @@
             }
         }
 
-        /** Those from the last step on: it was told before held back pictures were looked at. True when they are new. */
+        /** From the last step on: it was told before held back pictures were looked at. True when they are new. */
         takeValidation(points) {
             const before = JSON.stringify(this.validation);
             this.validation = [...this.validation.filter((point) => point[0] < this.last), ...points];
