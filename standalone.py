@@ -23,7 +23,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 WHEELS = "https://download.pytorch.org/whl"
 # Of the rooms that meet gradio, fastapi and the libraries' older versions.
-GRADIO_3_TESTS = ("access", "api", "browser", "collection", "origin", "prepare", "runs", "serve", "studio", "ui", "vision")
+GRADIO_3_TESTS = (
+    "access",
+    "api",
+    "browser",
+    "collection",
+    "editor",
+    "origin",
+    "prepare",
+    "previews",
+    "runs",
+    "serve",
+    "studio",
+    "ui",
+    "vision",
+)
 USAGE = """usage: python standalone.py [--torch-index URL] COMMAND ...
 
   demo [--out DIR] teach a new character to the small model in this repository and show the result

@@ -146,7 +146,9 @@ def test_the_script_loads_as_the_webui_loads_it(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     words = done.stdout.split()
-    assert {"app_started", "script_unloaded", "ui_settings", "ui_tabs", "after_component"} == set(words[:-2])
+    assert {"app_started", "script_unloaded", "ui_settings", "ui_tabs", "after_component", "infotext_pasted"} == set(
+        words[:-2]
+    )
     assert words[-2:] == ["False", "False"]
 
 
