@@ -7,8 +7,6 @@ from typing import Any
 
 from modules import infotext_utils
 
-from lib_lora_train.host.webui.lora_extension import LoraExtension
-
 _TAG = re.compile(r"<lora:([^:]+):")
 
 
@@ -23,6 +21,8 @@ def keep_names(text: str, fields: dict[str, Any]) -> None:
     found = _TAG.findall(fields.get("Prompt", ""))
     if told == found or len(told) != len(found):
         return
+    from lib_lora_train.host.webui.lora_extension import LoraExtension  # torch; at the start of the WebUI this is read
+
     names, same = iter(told), LoraExtension().same_weights
 
     def kept(tag: re.Match[str]) -> str:
