@@ -62,6 +62,28 @@ def test_each_file_and_weight_is_merged_once_and_each_prompt_encoded_once(drawin
     drawing.check_nothing_is_left()
 
 
+def test_batches_over_the_seeds(drawing: Drawing) -> None:
+    webui = drawing.webui
+    calls = [
+        {"prompt": prompt, "seed": seed, "lora": str(drawing.elsewhere), "weight": 0.5, "sampler": sampler}
+        for prompt, sampler in (("a cat", "Euler a"), ("two (dogs:1.2)", "DDIM"))
+        for seed in (3, 9, 4)
+    ]
+    alone = cells(webui, calls)
+    assert alone["sampled"] == 6 and len(set(alone["pixels"])) == 6
+    try:
+        assert webui.inside("gridding", "at_once", count=2) == 2
+        together = cells(webui, calls)
+        assert (webui.inside("gridding", "at_once", count=99), webui.inside("gridding", "at_once", count=0)) == (16, 1)
+    finally:
+        webui.inside("gridding", "at_once", count=1)
+    assert together["sampled"] == 4 and together["switches"] == alone["switches"]
+    assert together["infotexts"] == alone["infotexts"]
+    for one, other in zip(alone["pixels"], together["pixels"], strict=True):
+        assert max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 2
+    drawing.check_nothing_is_left()
+
+
 def test_another_checkpoint_stays_up_from_call_to_call(drawing: Drawing) -> None:
     webui = drawing.webui
     told = cells(webui, *[[{"seed": seed, "checkpoint": "nano_sd2v"}] for seed in (1, 2, 3)])

@@ -30,6 +30,7 @@ from lib_lora_train.host.webui.lock import HostLock
 from lib_lora_train.host.webui.lora_extension import LoraExtension
 from lib_lora_train.host.webui.placement import parts_of
 from lib_lora_train.host.webui.session import WebuiSession
+from lib_lora_train.host.webui.settings_page import grid_batch
 from lib_lora_train.host.webui.words import find_counter
 from lib_lora_train.signals import Commands, Event, EventSink, Stage, ignore_events
 
@@ -125,8 +126,8 @@ class WebuiHost:
             return session.check_lora(path, checkpoint)
 
     def pictures_at_once(self, width: int, height: int) -> int:
-        """One: a cell then is, bit for bit, the picture that its text gives in the tab txt2img."""
-        return 1
+        """One, unless it is set otherwise: a cell then is, bit for bit, the picture that its text gives in txt2img."""
+        return grid_batch()
 
     def upscalers(self) -> list[str]:
         """Those of the WebUI whose models are files on the disk."""

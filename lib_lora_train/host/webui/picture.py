@@ -1,9 +1,9 @@
-"""One picture by the WebUI's own pipeline."""
+"""Pictures by the WebUI's own pipeline."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,10 +48,15 @@ def check_request(sd_model: nn.Module, request: GenerateRequest) -> None:
             raise UserError("host.clip_skip", "clip_skip", value=request.clip_skip, layers=layers)
 
 
-def draw_picture(
-    sd_model: nn.Module, request: GenerateRequest, alias: Alias | None, known: KnownPrompts, by: Hashable | None
-) -> Picture | None:
-    """None when somebody has cancelled it by the page's Interrupt or Skip.
+def draw_pictures(
+    sd_model: nn.Module,
+    requests: Sequence[GenerateRequest],
+    alias: Alias | None,
+    known: KnownPrompts,
+    by: Hashable | None,
+) -> list[Picture]:
+    """In one batch; the requests differ in nothing but their seeds. Empty when somebody has cancelled them by the page's
+    Interrupt or Skip.
 
     `by` tells one state of the text encoder from another, for what is `known` of it; with None it is asked anew.
 
@@ -59,15 +64,20 @@ def draw_picture(
     """
     state = shared.state
     state.interrupted = state.skipped = state.stopping_generation = False  # pressed before, meant something else
-    sampler, scheduler = _sampler(request)
+    sampler, scheduler = _sampler(requests[0])
     request = replace(
-        request, prompt=_without_comments(request.prompt), negative_prompt=_without_comments(request.negative_prompt)
+        requests[0],
+        prompt=_without_comments(requests[0].prompt),
+        negative_prompt=_without_comments(requests[0].negative_prompt),
     )
+    prompt, seeds = request.prompt if alias is None else alias.in_prompt(request.prompt), [one.seed for one in requests]
+    alone = len(seeds) == 1
     processing = _Processing(
         sd_model=sd_model,
-        prompt=request.prompt if alias is None else alias.in_prompt(request.prompt),
+        prompt=prompt if alone else [prompt] * len(seeds),
         negative_prompt=request.negative_prompt,
-        seed=request.seed,
+        seed=seeds[0] if alone else seeds,
+        batch_size=len(seeds),
         sampler_name=sampler,
         scheduler=scheduler,
         steps=request.steps,
@@ -86,14 +96,15 @@ def draw_picture(
         try:
             result = process_images(processing)
         except _Cancelled:
-            return None
+            return []
         except devices.NansException as error:
             raise UserError("host.nan_picture", "NaN") from error
-        if not result.images:
-            return None
-        image, infotext = result.images[0], _infotext(processing, result, request, alias)
-    image.info["parameters"] = infotext
-    return Picture(image, infotext, tuple(processing.comments))
+        if len(result.images) != len(seeds):
+            return []
+        texts = _infotexts(processing, result, request, alias)
+    for image, infotext in zip(result.images, texts, strict=True):
+        image.info["parameters"] = infotext
+    return [Picture(image, text, tuple(processing.comments)) for image, text in zip(result.images, texts, strict=True)]
 
 
 class _Cancelled(Exception):  # noqa: N818 - not an error
@@ -140,13 +151,14 @@ def _without_comments(prompt: str) -> str:
     return _COMMENT.sub("", prompt).strip()
 
 
-def _infotext(
+def _infotexts(
     processing: StableDiffusionProcessingTxt2Img, result: Processed, request: GenerateRequest, alias: Alias | None
-) -> str:
-    """The WebUI's own, with the name that the LoRA goes by."""
+) -> list[str]:
+    """The WebUI's own, with the name that the LoRA goes by; one for each picture."""
+    count = len(result.images)
     if alias is not None:
         prompt, unwritten = alias.in_infotext(request.prompt)
-        processing.all_prompts = result.all_prompts = [prompt]
+        processing.all_prompts = result.all_prompts = [prompt] * count
         if unwritten is not None:
             processing.extra_generation_params[LORA] = unwritten
         hashes = alias.shown_hashes(getattr(processing, "lora_hashes", {}))
@@ -154,7 +166,7 @@ def _infotext(
         if hashes:
             text = ", ".join(f"{name}: {value}" for name, value in hashes.items())
             processing.extra_generation_params["Lora hashes"] = text
-    return writable(result.infotext(processing, 0))
+    return [writable(result.infotext(processing, place)) for place in range(count)]
 
 
 def _sampler(request: GenerateRequest) -> tuple[str, str]:

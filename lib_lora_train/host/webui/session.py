@@ -19,6 +19,7 @@ from lib_lora_train.host.webui.adapters import fit_of
 from lib_lora_train.host.webui.borrowing import Borrowing, borrowed
 from lib_lora_train.host.webui.drawing import Ready, draw, ready_for
 from lib_lora_train.host.webui.model import WebuiModel
+from lib_lora_train.host.webui.settings_page import grid_batch
 from lib_lora_train.network.network import AdapterNetwork
 from lib_lora_train.signals import Commands, EventSink, Stage
 
@@ -129,7 +130,8 @@ class WebuiSession:
         info = checkpoints.described(sd_model.sd_checkpoint_info)
         stop = partial(getattr, self._commands, "stopping")
         with self._host.display.drawing():
-            return draw(sd_model, info, requests, network, stop, tell, self._events, ready)
+            at_once = 1 if network is not None else grid_batch()
+            return draw(sd_model, info, requests, network, stop, tell, self._events, ready, at_once)
 
     def _at_hand(self, checkpoint: str) -> _Up:
         """The checkpoint's model, as the last call has left it if that was of the same."""

@@ -13,6 +13,7 @@ SECTION = ("lora_train", "LoRA Train")
 CATEGORY = "training"
 FOLDER = "lora-train"  # of the projects, in the WebUI's folder of user data, where nothing else is named
 PROJECTS, EXACT_CHECK = "lora_train_projects", "lora_train_exact_check"
+GRID_BATCH, MOST_AT_ONCE = "lora_train_grid_batch", 16
 
 
 def add_settings() -> None:
@@ -25,7 +26,7 @@ def add_settings() -> None:
         category_id=CATEGORY,
         restrict_api=True,
     )
-    places.info(f"empty: {FOLDER}, in the folder of the WebUI's data; --lora-train-dir goes before this")
+    places.info("empty: lora-train, in the folder of the WebUI's data; --lora-train-dir goes before this")
     checks = shared.OptionInfo(
         False,
         "After a training compare every weight of the model with what it was before",
@@ -33,8 +34,19 @@ def add_settings() -> None:
         category_id=CATEGORY,
     )
     checks.info("some seconds more; otherwise a checksum is compared")
+    batch = shared.OptionInfo(
+        1,
+        "Pictures of a preview grid that are drawn at once",
+        component_args={"precision": 0, "minimum": 1, "maximum": MOST_AT_ONCE},
+        section=SECTION,
+        category_id=CATEGORY,
+    )
+    batch.info(
+        "those of one prompt, over its seeds; 1: each is bit for bit what txt2img draws, more is faster on a GPU"
+    )
     shared.opts.add_option(PROJECTS, places.needs_restart())
     shared.opts.add_option(EXACT_CHECK, checks.needs_reload_ui())
+    shared.opts.add_option(GRID_BATCH, batch)
 
 
 def projects_folder() -> Path:
@@ -51,6 +63,12 @@ def projects_folder() -> Path:
 def exact_check() -> bool:
     """Whether the model's weights are compared one by one after a training."""
     return bool(_value(EXACT_CHECK, False))
+
+
+def grid_batch() -> int:
+    """How many pictures of a grid are drawn at once, 1 to 16."""
+    chosen = _value(GRID_BATCH, 1)
+    return int(min(MOST_AT_ONCE, max(1, chosen))) if isinstance(chosen, (int, float)) else 1
 
 
 def language() -> str:

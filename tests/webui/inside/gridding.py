@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import networks
-from modules import infotext_utils, sd_models, shared, ui_extra_networks
+from modules import infotext_utils, processing, sd_models, shared, ui_extra_networks
 
 from lib_lora_train import extension
 from lib_lora_train.errors import UserError
@@ -30,9 +30,15 @@ def split(path: str, unet: str, text: str) -> dict[str, int]:
     return counts
 
 
+def at_once(count: int) -> int:
+    """Sets how many pictures of a grid are drawn at once; how many the host says that it draws."""
+    shared.opts.data["lora_train_grid_batch"] = count
+    return extension.studio().host.pictures_at_once(64, 64)
+
+
 def cells(calls: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """Each list of requests by a call of its own, in one session."""
-    counts = {"merged": 0, "loaded": 0}
+    counts = {"merged": 0, "loaded": 0, "sampled": 0}
     with extension.studio().host.session() as session, _counted(counts):
         drawn = [
             picture
@@ -82,8 +88,9 @@ def _with_path(request: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _counted(counts: dict[str, int]) -> Iterator[None]:
-    """Counts how often a layer of the model is given a LoRA, and a checkpoint is loaded."""
+    """Counts how often a layer of the model is given a LoRA, a checkpoint is loaded, and a batch is sampled."""
     updown, load = networks.network_lora.NetworkModuleLora.calc_updown, sd_models.load_model_weights
+    sample = processing.StableDiffusionProcessingTxt2Img.sample
 
     def counted(*arguments: Any) -> Any:
         counts["merged"] += 1
@@ -93,10 +100,16 @@ def _counted(counts: dict[str, int]) -> Iterator[None]:
         counts["loaded"] += 1
         return load(*arguments, **named)
 
+    def counted_sample(*arguments: Any, **named: Any) -> Any:
+        counts["sampled"] += 1
+        return sample(*arguments, **named)
+
     networks.network_lora.NetworkModuleLora.calc_updown = counted
+    processing.StableDiffusionProcessingTxt2Img.sample = counted_sample
     sd_models.load_model_weights = counted_load
     try:
         yield
     finally:
         networks.network_lora.NetworkModuleLora.calc_updown = updown
+        processing.StableDiffusionProcessingTxt2Img.sample = sample
         sd_models.load_model_weights = load
