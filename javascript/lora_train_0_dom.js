@@ -117,6 +117,15 @@
         return make("div", {class: "lora_train_field"}, make("label", {for: control.id}, label), control, note);
     }
 
+    /** Says beside a control, in `problem`, what is wrong with it; "" when nothing is. */
+    function blame(control, problem, words) {
+        write(problem, words);
+        problem.hidden = words === "";
+        control.setAttribute("aria-invalid", words !== "");
+        if (words) control.setAttribute("aria-errormessage", problem.id);
+        else control.removeAttribute("aria-errormessage");
+    }
+
     /**
      * A select.
      * @param {[string, string][]} options value and words
@@ -223,7 +232,7 @@
     }
 
     Object.assign(loraTrain, {
-        newId, make, draw, write, button, enable, sureButton, turnButton, field, select, fill, choice, bar, facts,
+        newId, make, draw, write, button, enable, sureButton, turnButton, field, blame, select, fill, choice, bar, facts,
         folded, seek, download, problemLine, openDialog,
     });
 })();

@@ -93,11 +93,7 @@
 
         /** Says what is wrong with it; "" when nothing is. */
         blame(words) {
-            write(this.problem, words);
-            this.problem.hidden = words === "";
-            this.control.setAttribute("aria-invalid", words !== "");
-            if (words) this.control.setAttribute("aria-errormessage", this.problem.id);
-            else this.control.removeAttribute("aria-errormessage");
+            loraTrain.blame(this.control, this.problem, words);
         }
     }
 
