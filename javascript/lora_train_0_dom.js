@@ -232,7 +232,7 @@
     }
 
     Object.assign(loraTrain, {
-        newId, make, draw, write, button, enable, sureButton, turnButton, field, blame, select, fill, choice, bar, facts,
-        folded, seek, download, problemLine, openDialog,
+        newId, make, draw, write, button, enable, sureButton, turnButton, field, blame, select, fill, choice, bar,
+        facts, folded, seek, download, problemLine, openDialog,
     });
 })();
