@@ -12,7 +12,7 @@ four prompts, at seeds that no grid has seen. A cell's worth, in points, is the 
 five traits, and of what the prompts ask for freely. The best cell is that of the highest worth.
 
 `overfitted` runs are spoilt on purpose: five pictures of one scene (the same face, framing and background) with the
-trigger word for a caption, no ordinary pictures beside them, three times the learning rate. They do not count among the
+trigger word for a caption, no ordinary pictures beside them, six times the learning rate. They do not count among the
 `--runs`.
 
 Every step of every run is kept in `--work` and not repeated, so that the benchmark can be stopped and gone on with at
@@ -74,7 +74,7 @@ from lib_lora_train.vision.tagger import Tagger
 SIDE, AT_ONCE = 128, 16
 FIRST_FRESH_SEED = 50_000
 NEAR_BEST, BETTER, SHARE = 5.0, 10.0, 0.9
-FEW, SPOILT_RATE, SPOILT_REPEATS = 5, 3.0, 40
+FEW, SPOILT_RATE, SPOILT_REPEATS = 5, 6.0, 40
 SCENE = {"expression": "smile", "framing": "close-up", "background": "white background"}
 GRID = GridSettings(captions=2, sampler="DDIM", steps=SETTINGS.sample_steps, cfg_scale=SETTINGS.guidance, width=SIDE, height=SIDE)  # fmt: skip
 
