@@ -38,6 +38,11 @@
             this.turns.set(cell.key, (this.turns.get(cell.key) || 0) + 1);
         }
 
+        /** They are to be drawn again, which may be over before anybody looks. */
+        gone(keys) {
+            for (const key of keys) if (this.byKey.has(key)) this.byKey.get(key).made = false;
+        }
+
         /** Which of them are drawn now. @param {[number, number][]} stretches each [from, to) in their order */
         setDrawn(stretches) {
             const drawn = new Uint8Array(this.byKey.size);

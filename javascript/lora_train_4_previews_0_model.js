@@ -308,7 +308,12 @@
 
         /** @param {string[]} keys */
         redraw(keys) {
-            return this.act(() => api.post(this.path("redraw"), {cells: keys}));
+            return this.act(async () => {
+                const {list} = this;
+                const said = await api.post(this.path("redraw"), {cells: keys});
+                list.gone(keys);
+                return said;
+            });
         }
 
         stop() {

@@ -45,13 +45,20 @@ def chosen(page: Page) -> str:
     return page.evaluate("loraTrain.previews.chosen")
 
 
+def settle(page: Page) -> None:
+    """Until what was pressed is drawn: the grid draws in the browser's next frame."""
+    page.evaluate("() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+
+
 def heads(page: Page, side: str, axis: str) -> list[str]:
     found = page.locator(f'.lora_train_matrix_{side}[data-axis="{axis}"]')
+    settle(page)
     placed = found.evaluate_all("(all) => all.map((one) => [one.offsetLeft + one.offsetTop, one.innerText])")
     return [words.replace("\n", ", ") for _, words in sorted(placed)]
 
 
 def keys_by_place(page: Page) -> dict[tuple[int, int], str]:
+    settle(page)
     told = page.locator(f"{CELL}:visible").evaluate_all(
         "(all) => all.map(({dataset}) => [dataset.row, dataset.column, dataset.key])"
     )
@@ -209,6 +216,16 @@ def test_filters(card: Page, server: Previewing) -> None:
     assert len(keys_by_place(card)) == 28
 
 
+def test_drawn_again_before_anybody_looked(card: Page) -> None:
+    told = card.evaluate("""() => {
+        const cell = {key: "a", base: 0, column: 0, weight: 1, prompt: 0, seed: 1, made: true};
+        const before = new loraTrain.PreviewCells([{...cell}]);
+        before.gone(["a", "gone"]);
+        return new loraTrain.PreviewCells([{...cell}], before).turns.get("a");
+    }""")
+    assert told == 1
+
+
 def test_several_are_drawn_again(card: Page, server: Previewing) -> None:
     [grid] = server.grids
     cell(card, grid.key(0, 0.5)).click()
@@ -295,7 +312,7 @@ def test_of_thousands_only_those_in_sight_are_in_the_page(browser: Browser, size
     page, server = new_page(browser), Previewing([grid])
     page.evaluate("(size) => localStorage.setItem('lora_train_previews_size', size)", str(size))
     open_previews(page, server)
-    assert page.evaluate("loraTrain.previews.cells.size") == 10_020
+    page.wait_for_function("loraTrain.previews.cells.size === 10020")
     scroller = page.locator('[role="grid"]')
     seen = []
     for part in (0, 0.2, 0.5, 0.9, 1):
