@@ -50,6 +50,8 @@
                 make("div", {class: "lora_train_edits_side"}, this.scopePlace, this.formPlace, this.askedPlace,
                     make("div", {class: "lora_train_row lora_train_edits_apply"}, this.press)),
                 make("div", {class: "lora_train_edits_preview"}, this.problem, this.preview.element));
+            this.generation = 0; // of what the form says
+            this.sentGeneration = 0;
             this.previewSoon = later(WAIT, () => { if (this.element.isConnected) attempt(() => this.read()); });
             this.element.addEventListener("keydown", (event) => this.key(event));
             on("tags-found", () => this.lookAgain());
@@ -121,6 +123,7 @@
         }
 
         changed() {
+            this.generation += 1;
             this.shown = null;
             this.drawApply();
             this.previewSoon();
@@ -182,10 +185,12 @@
 
         ask(offset, limit) {
             this.sent = {edit: this.edit, ...this.target};
+            this.sentGeneration = this.generation;
             return api.post([...this.model.path, "preview"], {...this.sent, offset, limit});
         }
 
         told(answer, error) {
+            if (this.sentGeneration !== this.generation) return; // of what the form said before; it is asked again soon
             const empty = error !== null && error.code === EMPTY;
             if (empty) {
                 this.blank();

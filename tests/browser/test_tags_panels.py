@@ -243,6 +243,7 @@ def test_completion(served: Server, open_tab: Callable[..., Tab], make: Callable
     expect(field).to_have_value("pink hair, smile, ")
     expect(page.locator(".lora_train_suggestions:visible")).to_have_count(0)
     expect(page.locator(DIFF)).to_contain_text("pink hair")
+    expect(page.locator(DIFF)).not_to_contain_text("微笑")  # what is typed now is shown, and no earlier answer
     page.locator('[data-action="edit-apply"]').click()
     expect(page.locator(".lora_train_message", has_text="已修改 1 条标注")).to_be_visible()
     assert on_disk(served, project) == {"a": "quillon, smile, pink hair"}
