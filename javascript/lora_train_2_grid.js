@@ -214,7 +214,9 @@
         click(event) {
             const tile = event.target.closest(".lora_train_tile");
             if (!tile) return;
-            const place = Number(tile.dataset.place);
+            // by its name: the list may have changed since it was drawn
+            const place = this.pictures.findIndex((picture) => picture && picture.id === tile.dataset.id);
+            if (place < 0) return;
             const marked = event.target.closest(".lora_train_tile_mark");
             this.focused = place;
             if (event.shiftKey) attempt(() => this.chooseTo(place));

@@ -39,6 +39,8 @@
             this.focused = 0;
             /** @type {Map<number, HTMLElement>} by place */
             this.lines = new Map();
+            /** @type {WeakMap<HTMLElement, object>} what a line shows, which may be older than `rows` by a frame */
+            this.drawn = new WeakMap();
             this.search = make("input", {
                 class: "lora_train_input", type: "search", name: "search-tags", autocomplete: "off",
                 spellcheck: "false", placeholder: text("Search the tags"), "aria-label": text("Search the tags"),
@@ -139,6 +141,7 @@
         drawLine(place, here) {
             const {tag, count, all, translation} = this.rows[place];
             const line = this.lines.get(place) || this.newLine(place);
+            this.drawn.set(line, this.rows[place]);
             const [bar, name, other, counted, out] = line.children;
             const term = this.terms.get(plain(tag));
             line.dataset.term = term === undefined ? "" : term ? "include" : "exclude";
@@ -174,12 +177,12 @@
             const line = event.target.closest(".lora_train_frequency_row");
             if (!line) return;
             this.focused = Number(line.dataset.place);
-            this.toggle(this.focused, event.target.closest("[data-out]") || event.altKey ? "exclude" : "include");
+            this.toggle(line, event.target.closest("[data-out]") || event.altKey ? "exclude" : "include");
         }
 
-        /** Asks for a tag or against it; where that is asked already, not any more. */
-        toggle(place, how) {
-            const row = this.rows[place];
+        /** Asks for the tag that a line shows, or against it; where that is asked already, not any more. */
+        toggle(line, how) {
+            const row = this.drawn.get(line);
             if (!row) return;
             const term = this.terms.get(plain(row.tag));
             const again = term !== undefined && term === (how === "include");
@@ -190,11 +193,12 @@
             if (event.ctrlKey || event.metaKey || event.altKey) return;
             const page = Math.max(1, Math.floor(this.list.clientHeight / ROW) - 1);
             const moves = {ArrowUp: -1, ArrowDown: 1, Home: -this.rows.length, End: this.rows.length};
+            const line = this.lines.get(this.focused);
             const keys = {
-                Enter: () => this.toggle(this.focused, "include"),
-                " ": () => this.toggle(this.focused, "include"),
-                "-": () => this.toggle(this.focused, "exclude"),
-                Delete: () => this.toggle(this.focused, "exclude"),
+                Enter: () => this.toggle(line, "include"),
+                " ": () => this.toggle(line, "include"),
+                "-": () => this.toggle(line, "exclude"),
+                Delete: () => this.toggle(line, "exclude"),
                 Escape: () => this.calls.leave(),
             };
             if (event.key in moves) this.focus(this.focused + moves[event.key]);

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 TIDY = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # as a container needs it
 QUIET = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+# Frames and answers come up to so many ms late, each by its own lot, as on a machine with too much to do.
+_LATE = """(() => {
+    const late = () => new Promise((resolve) => window.setTimeout(resolve, Math.random() * MOST));
+    const {requestAnimationFrame: frame, fetch: ask} = window;
+    window.requestAnimationFrame = (draw) => { late().then(() => frame.call(window, draw)); return 0; };
+    window.fetch = async (...asked) => { const answer = await ask.apply(window, asked); await late(); return answer; };
+})();"""
 
 
 def chromium() -> Iterator[Browser]:
@@ -29,3 +36,11 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=[*TIDY, *QUIET, "--disable-sync"])
         yield browser
         browser.close()
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A window of its own. `LORA_TRAIN_LATE_PAGE=300` makes it a slow one, to look for what is done too early."""
+    context = browser.new_context(**options)
+    if most := int(os.environ.get("LORA_TRAIN_LATE_PAGE") or 0):
+        context.add_init_script(_LATE.replace("MOST", str(most)))
+    return context

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, expect
 
+from tests.helpers.browsers import new_context
+
 TABS = ("dataset", "tags", "train", "previews", "runs")
 VIEW = {"width": 1280, "height": 900}
 LONG = 180_000  # ms, for what a run has to do first
@@ -144,4 +146,4 @@ class Tab:
 
 def new_tab(browser: Browser, address: str, locale: str = "en-US", **options: Any) -> Tab:
     """A window of its own, as another person's browser would be."""
-    return Tab(browser.new_context(**{"locale": locale, "viewport": VIEW, **options}), address)
+    return Tab(new_context(browser, **{"locale": locale, "viewport": VIEW, **options}), address)

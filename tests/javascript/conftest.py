@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.browsers import chromium, new_context
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 ADDRESS = "http://lora-train.test/sub/"  # nothing is there: every call is answered by the test
 PAGE = """<!doctype html><meta charset="utf-8"><body>
 <div id="lora_train_root" hidden>
@@ -25,16 +24,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><body>
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Closed after these tests, as its event loop is in the way of others."""
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        required = "browser" in os.environ.get("LORA_TRAIN_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)("needs Chromium: apt install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
+    yield from chromium()
 
 
 @pytest.fixture(scope="package")
@@ -45,7 +35,7 @@ def shared_page(browser: Browser) -> Page:
 
 def new_page(browser: Browser) -> Page:
     """A page of its own. The tab is hidden, so that nothing starts by itself."""
-    page = browser.new_context(locale="en-US").new_page()
+    page = new_context(browser, locale="en-US").new_page()
     page.route("**/*", lambda route: route.fulfill(status=404, json={}))
     page.route(ADDRESS, lambda route: route.fulfill(body=PAGE, content_type="text/html"))
     page.goto(ADDRESS)

@@ -220,6 +220,17 @@ def test_the_list_of_tags_filters(card: Page) -> None:
     expect(card.locator(".lora_train_tagging_gallery")).to_be_focused()
 
 
+def test_the_tag_that_was_seen_is_the_one_that_counts(card: Page) -> None:
+    """A press between a change of the list and its drawing is for the line as it stood there."""
+    first = card.locator('.lora_train_frequency_row[data-place="0"]')
+    expect(first.locator(".lora_train_tag_name")).to_have_text("hat")
+    first.evaluate("""(row) => {
+        card.frequency.seek("red");
+        row.click();
+    }""")
+    expect(card.locator('[name="filter"]')).to_have_value("tag:hat")
+
+
 def test_terms_of_a_filter(card: Page) -> None:
     terms = "(filter) => [...loraTrain.filterTags(filter)]"
     assert card.evaluate(terms, 'tag:Blue_Eyes -tag:"long \\"x\\" hair" (tag:a | tag:b) x tag:c') == [
