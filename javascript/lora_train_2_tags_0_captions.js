@@ -150,7 +150,7 @@
                 const {last, sent, refused, picture: {version}, path} = unsaved;
                 if (last === sent || refused) continue;
                 unsaved.refused = true; // its turn is over, should the page be shown again
-                api.put([...path, "caption"], {picture: id, version, ...last}).catch(report).finally(() => {
+                api.put([...path, "caption"], {picture: id, version, after: sent, ...last}).catch(report).finally(() => {
                     if (this.unsaved.get(id) !== unsaved) return;
                     this.unsaved.delete(id);
                     this.old.add(id);

@@ -23,11 +23,15 @@ class TaggedPictures(BaseModel, extra="forbid"):
     pictures: list[StrictStr]
 
 
-class TaggedCaption(BaseModel, extra="forbid"):
-    picture: StrictStr
+class TaggedWords(BaseModel, extra="forbid"):
     text: StrictStr | None = None
     tags: list[StrictStr] | None = None
+
+
+class TaggedCaption(TaggedWords, extra="forbid"):
+    picture: StrictStr
     version: StrictStr
+    after: TaggedWords | None = None  # what the same writer sent just before, unanswered
 
 
 class TagEditPreview(BaseModel, extra="forbid"):

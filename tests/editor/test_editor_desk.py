@@ -24,7 +24,7 @@ def office(tmp_path: Path) -> Office:
 
 def save(office: Office, number: int, text: str, version: str | None = None) -> None:
     item = office.desk.item(office.id(number))
-    saving.save_caption(office.desk, item.id, text, None, item.version if version is None else version)
+    saving.save_caption(office.desk, item.id, saving.Wording(text, None), item.version if version is None else version)
 
 
 def test_nothing_is_read_twice(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_a_caption_is_saved_over_the_version_that_was_seen_and_no_other(office: 
     old = office.desk.item(office.id(1)).version
     office.put(1, "theirs")  # and the sheet does not know yet
     with pytest.raises(UserError) as caught:
-        saving.save_caption(office.desk, office.id(1), "mine", None, old)
+        saving.save_caption(office.desk, office.id(1), saving.Wording("mine", None), old)
     assert caught.value.code == "collection.caption_changed" and caught.value.values["theirs"] == "theirs"
     assert office.disk()["1.txt"] == b"theirs"
     save(office, 1, "mine", str(caught.value.values["version"]))
@@ -75,24 +75,44 @@ def test_a_caption_is_saved_over_the_version_that_was_seen_and_no_other(office: 
     assert office.disk()["1.txt"] == b"theirs"
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+@pytest.mark.parametrize(
+    "sent", [saving.Wording("hero, one\n", None), saving.Wording(None, ["hero", "one"])], ids=["text", "tags"]
+)
+def test_a_caption_on_top_of_one_that_was_not_answered_yet(office: Office, sent: saving.Wording, arrived: bool) -> None:
+    """The page is closed between two edits: the second is sent before anything is known of the first."""
+    old = office.desk.item(office.id(1)).version
+    if arrived:
+        saving.save_caption(office.desk, office.id(1), sent, old)
+    saving.save_caption(office.desk, office.id(1), saving.Wording("hero, two", None), old, after=sent)
+    assert office.disk()["1.txt"] == b"hero, two"
+    if not arrived:
+        with pytest.raises(UserError, match="changed elsewhere"):
+            saving.save_caption(office.desk, office.id(1), sent, old)
+    office.put(1, "theirs")
+    with pytest.raises(UserError, match="changed elsewhere"):
+        saving.save_caption(office.desk, office.id(1), saving.Wording("three", None), old, after=sent)
+    assert office.disk()["1.txt"] == b"theirs"
+
+
 def test_a_caption_that_somebody_began_elsewhere_is_not_overwritten(office: Office) -> None:
     office.texts()
     office.put(3, "theirs")
     with pytest.raises(UserError, match="changed elsewhere"):
-        saving.save_caption(office.desk, office.id(3), "mine", None, "")
+        saving.save_caption(office.desk, office.id(3), saving.Wording("mine", None), "")
     assert office.disk()["3.txt"] == b"theirs" and office.texts()[2] == "theirs"
 
 
 def test_tags_are_saved_into_the_line_that_is_trained_on(office: Office) -> None:
     office.put(1, "\n hero, red hair \nnote, of mine\n")
     item = office.desk.item(office.id(1), now=True)
-    saving.save_caption(office.desk, item.id, None, ["hero", " blue, hair ", ""], item.version)
+    saving.save_caption(office.desk, item.id, saving.Wording(None, ["hero", " blue, hair ", ""]), item.version)
     assert office.disk()["1.txt"] == b"\n hero, blue, hair \nnote, of mine"
     with pytest.raises(UserError, match="line break"):
-        saving.save_caption(office.desk, item.id, None, ["a\nb"], office.desk.item(item.id).version)
+        saving.save_caption(office.desk, item.id, saving.Wording(None, ["a\nb"]), office.desk.item(item.id).version)
     for text, tags in ((None, None), ("x", ["x"])):
         with pytest.raises(UserError, match="as text or as tags"):
-            saving.save_caption(office.desk, item.id, text, tags, "")
+            saving.save_caption(office.desk, item.id, saving.Wording(text, tags), "")
 
 
 def test_an_edit_does_what_it_showed_or_nothing(office: Office) -> None:

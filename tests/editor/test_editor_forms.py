@@ -24,7 +24,7 @@ def office(tmp_path: Path) -> Office:
 
 def save(office: Office, number: int, text: str) -> None:
     item = office.desk.item(office.id(number))
-    saving.save_caption(office.desk, item.id, text, None, item.version)
+    saving.save_caption(office.desk, item.id, saving.Wording(text, None), item.version)
 
 
 def switch(office: Office, form: str) -> None:

@@ -84,7 +84,7 @@ def _edit(office: Office, step: tuple[Any, Any]) -> dict[str, str]:
     first, second = step
     if isinstance(first, int):
         item = office.desk.item(office.id(first))
-        saving.save_caption(office.desk, item.id, second, None, item.version)
+        saving.save_caption(office.desk, item.id, saving.Wording(second, None), item.version)
         return {f"{first}.txt": second} if second != item.text else {}
     try:
         shown = office.do(first, second)

@@ -86,7 +86,7 @@ def test_what_is_said_of_words(office: Office) -> None:
 
 def test_captions_without_it_are_counted(office: Office) -> None:
     item = office.desk.item(office.id(1))
-    saving.save_caption(office.desk, item.id, "red hair", None, item.version)
+    saving.save_caption(office.desk, item.id, saving.Wording("red hair", None), item.version)
     before = office.overview()["trigger"]["everywhere"]
     triggers.change(office.desk, "hero")
     assert before >= 2 and office.overview()["trigger"]["everywhere"] == 0

@@ -154,6 +154,24 @@ def test_what_waits_is_sent_when_the_page_is_left(card: Page, server: Tagging) -
     assert server.captions["i3"].endswith("later")
 
 
+def test_two_edits_of_one_caption_when_the_page_is_left(card: Page, server: Tagging) -> None:
+    """The second says what it was made on top of, as the server may have it already."""
+    card.evaluate(HOLD_FIRST)
+    field = card.locator('[name="add-tag"]')
+    for word in ("one", "two"):
+        field.fill(word)
+        field.press("Enter")
+    card.wait_for_function("window.kept.length === 1")
+    card.evaluate("() => { dispatchEvent(new Event('pagehide')); }")
+    card.wait_for_function("window.kept.length === 2 && loraTrain.tags.pictures.unsaved.size === 0")
+    [second] = server.bodies("tags/caption")
+    assert second["after"] == {"tags": ["tag 0", "hat", "blue", "one"]}
+    assert second["tags"] == ["tag 0", "hat", "blue", "one", "two"]
+    assert server.captions["i0"].endswith("one, two")
+    card.evaluate("() => window.release()")
+    settled(card)
+
+
 def test_selection(card: Page) -> None:
     tile(card, "i1").click()
     tile(card, "i3").click(modifiers=["Control"])
