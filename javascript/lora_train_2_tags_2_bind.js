@@ -84,6 +84,7 @@
             this.advice = null;
             this.choices = {};
             this.all.clear();
+            this.element.inert = true; // what it shows is of the last time
             await this.read();
         }
 
@@ -97,6 +98,7 @@
         take(advice, revision = this.revision) {
             this.advice = advice;
             this.revision = revision;
+            this.element.inert = false;
             if ("outfit" in advice) this.outfit.checked = advice.outfit;
             const overruled = advice.rows.filter((row) => row.decision !== row.suggested);
             this.choices = Object.fromEntries(overruled.map((row) => [row.tag, row.decision]));

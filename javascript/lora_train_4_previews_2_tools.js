@@ -184,8 +184,7 @@
             this.press.setAttribute("aria-busy", "true");
             this.clash.hidden = this.outcome.hidden = true;
             try {
-                const made = await api.post(this.model.root("tools", this.tool), this.body);
-                await this.done(made);
+                this.done(await api.post(this.model.root("tools", this.tool), this.body));
             } catch (error) {
                 showClash(this.clash, error, (free) => {
                     this.name.value = free;
@@ -196,7 +195,7 @@
             }
         }
 
-        async done(made) {
+        done(made) {
             const [least, most] = made.rank;
             const rank = least === most ? text("rank {rank}", {rank: number(most)})
                 : text("ranks {least} to {most}", {least: number(least), most: number(most)});
@@ -207,12 +206,17 @@
             this.outcome.replaceChildren(make("div", {class: "lora_train_message_text"}, words),
                 button(text("Download"), {name: "save-made", run: () => download(address, made.file)}));
             this.outcome.hidden = false;
+            this.named = this.name.value; // another file gets another name
+            emit("loras"); // the WebUI's cards show it
+            attempt(() => this.readFiles());
+        }
+
+        /** The new file can be chosen, too. */
+        async readFiles() {
             this.told = await api.get(this.model.root("tools"));
             for (const row of this.rows) {
                 fill(row.file, this.told.files.map((name) => [name, name]), row.file.value);
             }
-            this.named = this.name.value; // another file gets another name
-            emit("loras"); // the WebUI's cards show it
         }
     }
 

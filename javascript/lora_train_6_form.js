@@ -6,12 +6,13 @@
     "use strict";
 
     const {
-        state, on, onStart, attempt, text, pause, box, press, type, make, seek, download, say, openTab, lookNow,
+        state, on, onStart, onShown, attempt, text, pause, box, press, type, make, seek, download, say, openTab, lookNow,
         loadProjects,
     } = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
-    const OPEN_WAIT = 2000; // ms in which a form is filled, unless the server is very busy
-    const OPEN_TRIES = 10;
+    const FILL_WAIT = 4000; // ms in which a form is filled, unless the server is very busy
+    const FILL_TRIES = 5;
+    const FILL_LOOK = 30; // ms
     const DRAFT_LEAD = 300; // ms by which a draft goes ahead of the next project
     const MOST_CHARACTERS = 1_000_000; // of a settings file
     const EXPORT_WAIT = 3000; // ms in which gradio has to answer
@@ -21,26 +22,68 @@
     const DROPDOWN = ".wrap-inner";
     const ENTRIES = "ul.options li, [role='option']";
 
+    const FORM = "#lora_train_setup, [id^='lora_train_group_']";
+
     let waiting = 0; // timer of the next draft
+    let fillings = 0; // that were begun
+    let filling = Promise.resolve(); // all of them, one after the other
+
+    /** Fills the form by `work`. It takes nothing meanwhile: what is typed before the answer comes would be replaced. */
+    function fillForm(work) {
+        fillings += 1;
+        holdForm();
+        filling = filling.then(() => attempt(work)).finally(() => {
+            fillings -= 1;
+            holdForm();
+        });
+        return filling;
+    }
+
+    function holdForm() {
+        for (const part of document.querySelectorAll(FORM)) part.inert = fillings > 0;
+    }
+
+    /** Presses a button of gradio's whose answer fills the form, and waits for it. */
+    async function fillBy(button, id) {
+        if (!await type("lora_train_fill", id)) return;
+        const answer = box("lora_train_fill");
+        // A press while gradio still works on the last one may come to nothing: then it is pressed again.
+        for (let tries = 0; tries < FILL_TRIES && answer.value; tries++) {
+            press(button);
+            for (const until = Date.now() + FILL_WAIT; answer.value && Date.now() < until;) await pause(FILL_LOOK);
+            if (!state.project || state.project.id !== id) return;
+        }
+    }
 
     /** Tells the form which project is open: it loads the draft, the name and the trigger word, and plans. */
-    async function openProject(project) {
-        if (!project) return;
-        if (waiting) { // of the project that was open: what was typed last is its own
-            saveDraft();
-            await pause(DRAFT_LEAD);
+    function openProject(project) {
+        return project && fillForm(async () => {
+            if (waiting) { // of the project that was open: what was typed last is its own
+                saveDraft();
+                await pause(DRAFT_LEAD);
+            }
             if (!state.project || state.project.id !== project.id) return; // yet another one was opened
-        }
-        if (!await type("lora_train_project_id", project.id)) return;
-        press("lora_train_project_button");
-        // A press while gradio still works on the last one may come to nothing: then it is pressed again.
-        for (let tries = 0; tries < OPEN_TRIES; tries++) {
-            await pause(OPEN_WAIT);
-            const opened = box("lora_train_opened");
-            if (!opened || opened.value === project.id) return;
-            if (!state.project || state.project.id !== project.id) return;
-            press("lora_train_project_button");
-        }
+            if (await type("lora_train_project_id", project.id)) await fillBy("lora_train_project_button", project.id);
+        });
+    }
+
+    /** Pictures may have come since: looks at them again. What was changed in the form stays. */
+    function lookAgain() {
+        const {project} = state;
+        if (project && fillings === 0) fillForm(() => fillBy("lora_train_look_button", project.id));
+    }
+
+    /** Whether a change of the project is one that was made in the form, which is ahead of it then. */
+    function isFormsOwn({id, title, kind, trigger_word: word}) {
+        const form = document.getElementById("lora_train_tab_train");
+        const says = (name, selector = "textarea, input") => {
+            const field = document.querySelector(`#lora_train_${name}`).querySelector(selector);
+            return field ? field.value : "";
+        };
+        if (box("lora_train_opened").value !== id) return false;
+        return [...form.querySelectorAll(FORM)].some((part) => part.contains(document.activeElement))
+            || says("name").trim() === title && says("trigger").trim() === word
+            && says("kind", "input:checked").toLowerCase() === kind;
     }
 
     function saveDraft() {
@@ -124,13 +167,14 @@
             const signature = JSON.stringify([id, title, kind, word]);
             if (signature === opened) return;
             opened = signature;
-            attempt(() => openProject(project));
+            if (project && !isFormsOwn(project)) openProject(project);
         });
         on("planned", () => openProject(state.project));
         const message = document.getElementById("lora_train_message");
         if (message) new MutationObserver(seekRefusal).observe(message, {subtree: true, childList: true});
         const form = document.getElementById("lora_train_tab_train");
         if (!form) return;
+        onShown(form, lookAgain);
         for (const name of ["input", "change", "mousedown", "keydown"]) form.addEventListener(name, watchForm, true);
     });
 

@@ -41,8 +41,11 @@ class Actions:
         """A token by which the REST routes know this page."""
         return {self.parts.bridge.token: self.studio.sessions.open(visitor.name).token}
 
-    def open_project(self, visitor: Visitor, project_id: object) -> Answer:
-        """Fills the form with the project's draft, or with a plan where nobody has changed anything yet."""
+    def open_project(self, visitor: Visitor, project_id: object, before: object) -> Answer:
+        """Fills the form with the project's draft, or with a plan where nobody has changed anything yet.
+
+        What was said goes with the project that was open `before`, and stays where it is the same.
+        """
         project = open_given(self.studio, visitor, project_id)
         settings, said = None, ""
         if has_draft(project):
@@ -53,7 +56,8 @@ class Actions:
                 said = message("ui.draft_unreadable", visitor.language, reason=error.text(visitor.language), file=kept)
         given = self._given(project, settings or self.train.form.defaults())
         answer = self._fill(visitor, given if settings else self._planned(visitor, given) or given)
-        told = notice(said, "warning") if said else ""
+        told = gr.update() if before == project.id else ""
+        told = notice(said, "warning") if said else told
         return {**answer, self.parts.bridge.opened: project.id, self.parts.message: told}
 
     def look(self, visitor: Visitor, *values: object) -> Answer:
@@ -61,7 +65,7 @@ class Actions:
         if not values[0]:
             return {}
         if not has_draft(open_given(self.studio, visitor, values[0])):
-            return self.open_project(visitor, values[0])
+            return self.open_project(visitor, values[0], values[0])
         return self._judge(visitor, self.read(visitor, values))
 
     def keep(self, visitor: Visitor, *values: object) -> Answer:

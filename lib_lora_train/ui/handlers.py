@@ -32,13 +32,16 @@ class Desk:
         self.studio = studio
         self.message = message
 
-    def handled(self, handler: Handler) -> Callable[..., Answer]:
-        """`handler(visitor, *values)` as gradio calls it. An answer that says nothing empties the message line."""
-        return self._guarded(handler, self.message, {self.message: ""})
+    def handled(self, handler: Handler, otherwise: Answer | None = None) -> Callable[..., Answer]:
+        """`handler(visitor, *values)` as gradio calls it, with what is answered `otherwise`, and after an error.
 
-    def quiet(self, handler: Handler, place: gr.HTML) -> Callable[..., Answer]:
+        An answer that says nothing empties the message line.
+        """
+        return self._guarded(handler, self.message, {self.message: "", **(otherwise or {})})
+
+    def quiet(self, handler: Handler, place: gr.HTML, otherwise: Answer | None = None) -> Callable[..., Answer]:
         """The same for what nobody pressed: an error is shown at `place`, and the message line stays as it is."""
-        return self._guarded(handler, place, {place: gr.update()})
+        return self._guarded(handler, place, {place: gr.update(), **(otherwise or {})})
 
     def _guarded(self, handler: Handler, place: gr.HTML, otherwise: Answer) -> Callable[..., Answer]:
         def handle(request: gr.Request, *values: object) -> Answer:

@@ -63,13 +63,16 @@ class Bridge:
     """What the page's scripts press and fill.
 
     `opened` is the project whose values the form holds: it arrives together with them, so that what is typed never
-    goes into the project that is opened next.
+    goes into the project that is opened next. `fill` is emptied by every answer to `open` and `look`: until then the
+    page lets nobody type into the form.
     """
 
     session: gr.Button
     token: gr.Textbox
     project: gr.Textbox
     open: gr.Button
+    look: gr.Button
+    fill: gr.Textbox
     opened: gr.Textbox
     document: gr.Textbox
     apply: gr.Button

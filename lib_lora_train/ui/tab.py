@@ -24,7 +24,7 @@ def build_tab(studio: Studio) -> gr.Blocks:
                 gr.HTML(panel("dataset"))
             with gr.Tab("Tags", id="tags", elem_id="lora_train_tab_tags"):
                 gr.HTML(panel("tags"))
-            with gr.Tab("Train", id="train", elem_id="lora_train_tab_train") as train_tab:
+            with gr.Tab("Train", id="train", elem_id="lora_train_tab_train"):
                 gr.HTML(panel("live"))
                 train = build_train(studio)
             with gr.Tab("Previews", id="previews", elem_id="lora_train_tab_previews"):
@@ -32,7 +32,7 @@ def build_tab(studio: Studio) -> gr.Blocks:
             with gr.Tab("Runs", id="runs", elem_id="lora_train_tab_runs"):
                 gr.HTML(panel("runs"))
         bridge = _build_bridge()
-        _bind(studio, Parts(message, train, bridge), train_tab)
+        _bind(studio, Parts(message, train, bridge))
     return tab
 
 
@@ -44,6 +44,8 @@ def _build_bridge() -> Bridge:
             token=hidden_text("token"),
             project=hidden_text("project_id"),
             open=hidden_button("project_button"),
+            look=hidden_button("look_button"),
+            fill=hidden_text("fill"),
             opened=hidden_text("opened"),
             document=hidden_text("document"),
             apply=hidden_button("apply_button"),
@@ -52,16 +54,16 @@ def _build_bridge() -> Bridge:
         )
 
 
-def _bind(studio: Studio, parts: Parts, train_tab: gr.Tab) -> None:
+def _bind(studio: Studio, parts: Parts) -> None:
     train, bridge, transfer = parts.train, parts.bridge, parts.train.transfer
     desk = Desk(studio, parts.message)
     actions = Actions(studio, parts)
     message, given, filled = parts.message, parts.given, [parts.message, *train.shown]
 
     listen(bridge.session.click, desk.handled(actions.open_session), [], [message, bridge.token])
-    opened = [bridge.opened, *filled]
-    listen(bridge.open.click, desk.handled(actions.open_project), [bridge.project], opened)
-    listen(train_tab.select, desk.quiet(actions.look, train.estimate), given, opened)
+    opened, answered = [bridge.fill, bridge.opened, *filled], {bridge.fill: ""}
+    listen(bridge.open.click, desk.handled(actions.open_project, answered), [bridge.project, bridge.opened], opened)
+    listen(bridge.look.click, desk.quiet(actions.look, train.estimate, answered), given, opened)
     listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
 
     for event in (train.plan_button.click, train.checkpoint.input):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from demo.character import training_set
 from lib_lora_train.settings.reading import load_settings
@@ -40,8 +40,15 @@ def rest(served: Server) -> Rest:
 def to_form(tab: Tab, project: str) -> None:
     tab.select_project(project)
     tab.tab("train")
+    filled(tab, project)
     expect(box(tab.page, "name")).to_have_value("Form")
     expect(tab.page.locator("#lora_train_plan dt").first).to_be_visible()
+
+
+def filled(tab: Tab, project: str) -> None:
+    """The form holds the project, and takes what is typed."""
+    expect(box(tab.page, "opened")).to_have_value(project)
+    expect(tab.page.locator("#lora_train_setup")).to_have_js_property("inert", False)
 
 
 def box(page: Page, name: str) -> Locator:
@@ -128,6 +135,27 @@ def test_another_project_is_opened_before_a_change_is_kept(tab: Tab, rest: Rest,
     assert draft(rest, other)["network"]["network_dim"] != 12
     tab.select_project(project)
     expect(setting(page, "network_dim")).to_have_value("12")
+
+
+def test_nothing_can_be_typed_that_an_answer_would_replace(tab: Tab, project: str) -> None:
+    page = tab.page
+    held: list[Route] = []
+    page.route("**/run/predict*", lambda route: held.append(route))
+    tab.tab("dataset")
+    tab.tab("train")
+    setup, group = page.locator("#lora_train_setup"), page.locator("#lora_train_group_network")
+    for place in (setup, group):
+        expect(place).to_have_js_property("inert", True)
+    wait_for(lambda: len(held), lambda count: count == 1)
+    page.unroute("**/run/predict*")
+    held[0].continue_()
+    filled(tab, project)
+    unfold(page, "network")
+    change(page, "network_dim", "14")
+    tab.tab("dataset")
+    tab.tab("train")
+    filled(tab, project)
+    expect(setting(page, "network_dim")).to_have_value("14")
 
 
 def test_a_plan_says_why_and_what_it_takes(tab: Tab, rest: Rest, project: str) -> None:

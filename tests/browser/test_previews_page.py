@@ -122,6 +122,7 @@ def test_a_grid_comes_by_itself(served: Server, open_tab: Callable[..., Tab]) ->
 def test_cells_are_looked_at(drawn: Drawn, opened: Callable[..., Tab]) -> None:
     tab = opened()
     page = tab.page
+    expect(page.locator(f"{CELL} img")).to_have_count(10)
     page.wait_for_function(f"[...document.querySelectorAll('{CELL} img')].every((one) => one.naturalWidth > 0)")
     assert page.locator(f"{CELL} img").evaluate_all(SIZES) == [[True, 64]] * 10
     key = drawn.key(1, 0.5, 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.helpers.serving import wait_for
 from tests.javascript.conftest import new_page
 from tests.javascript.previewing import Matrix, Previewing, job, open_previews
 
@@ -87,11 +88,11 @@ def test_axes_are_swapped_and_arranged(card: Page, server: Previewing) -> None:
     [grid] = server.grids
     card.locator('[data-action="swap-axes"]').click()
     places = [(-1, 0), *((column, weight) for column in range(3) for weight in (0.5, 1))]
+    wait_for(lambda: heads(card, "above", "prompt"), lambda found: found == list(grid.prompts))
     assert keys_by_place(card)[(5, 3)] == grid.key(*places[5], 1, 2)
-    assert heads(card, "above", "prompt") == list(grid.prompts)
     card.locator('[data-action="swap-axes"]').click()
     card.locator('[name="arrangement"]').select_option("weights")
-    assert heads(card, "above", "weight") == ["0", "0.5", "1"]
+    wait_for(lambda: heads(card, "above", "weight"), lambda found: found == ["0", "0.5", "1"])
     found = keys_by_place(card)
     assert found[(2, 2)] == grid.key(2, 1, 0, 1)  # prompt, seed and file down
     assert found[(0, 0)] == found[(1, 0)] == grid.key(-1, 0)  # the same without the LoRA, in each row
@@ -339,16 +340,15 @@ def test_the_wheel_enlarges_what_is_under_the_pointer(browser: Browser) -> None:
     page = new_page(browser)
     open_previews(page, Previewing([grid]))
     page.locator('[role="grid"]').evaluate("(one) => one.scrollTo(1500, 900)")
-    page.wait_for_timeout(200)
     at = "document.elementFromPoint(600, 500).closest('.lora_train_matrix_cell')?.dataset.key"
-    before = page.evaluate(at)
-    assert before
+    before = wait_for(lambda: page.evaluate(at), bool)
     page.mouse.move(600, 500)
     page.keyboard.down("Control")
     for _ in range(3):
         page.mouse.wheel(0, -120)
         page.wait_for_timeout(100)
     page.keyboard.up("Control")
+    wait_for(lambda: page.evaluate(at), lambda key: key is not None)
     assert page.evaluate("window.visualViewport.scale") == 1
     assert cell(page, before).evaluate("(one) => one.offsetWidth") > 128
     assert page.evaluate(at) == before
@@ -371,8 +371,8 @@ def test_it_is_opened_again_as_it_was(browser: Browser) -> None:
     again.evaluate("(kept) => { for (const [name, value] of kept) localStorage.setItem(name, value); }", kept)
     open_previews(again, server)
     expect(again.locator('select[data-action="grid"]')).to_have_value("g01")
+    wait_for(lambda: len(keys_by_place(again)), lambda count: count == 14)
     assert chosen(again) == key
-    assert len(keys_by_place(again)) == 14
     assert heads(again, "above", "prompt") == list(server.grids[1].prompts)
     page.context.close()
     again.context.close()

@@ -124,8 +124,26 @@ def test_a_draft_that_cannot_be_read_is_kept_and_not_in_the_way(
     kept = [path for path in project.folder.glob("settings-*.json") if path.name in said(page)]
     assert [path.read_text(encoding="utf-8") for path in kept] == [content]
     page.press("draft_button")
+    page.set(opened="")  # as after a reload
     page.press("project_button")
     assert said(page) == ""
+
+
+def test_what_was_said_stays_while_the_project_is_the_same(opened: GradioPage, studio: Studio) -> None:
+    opened.press("train_button", setting_network_dim=5000)
+    refused = said(opened)
+    assert "Rank" in refused
+    for button in ("look_button", "project_button", "draft_button"):
+        opened.set(fill="wanted")
+        opened.press(button)
+        assert said(opened) == refused
+        assert opened.get("fill") == ("wanted" if button == "draft_button" else "")
+    opened.set(project_id="nope-000000", fill="wanted")
+    opened.press("project_button")
+    assert said(opened) not in ("", refused) and opened.get("fill") == ""  # the form is not held for ever
+    opened.set(project_id=studio.create_project(_nobody(), "Another").id)
+    opened.press("project_button")
+    assert said(opened) == ""
 
 
 @pytest.mark.parametrize(
@@ -180,18 +198,18 @@ def test_opening_the_sub_tab_looks_at_the_pictures_again(page: GradioPage, studi
     (project.folder / "dataset").rmdir()
     filled = filled_project(studio.root, "Other")
     (filled.folder / "dataset").rename(project.folder / "dataset")
-    page.press("tab_train", "select")
+    page.press("look_button")
     assert "Planned for your pictures" in said(page, "plan")
     assert page.get("setting_network_dim") == PLAN["rank"]  # the form was not changed by anybody, so it is planned
     page.set(setting_network_dim=77)
     page.press("draft_button")
-    page.press("tab_train", "select")
+    page.press("look_button")
     assert page.get("setting_network_dim") == 77
 
 
 def test_no_project_is_no_error_for_what_nobody_pressed(page: GradioPage) -> None:
-    for name, event in (("draft_button", "click"), ("tab_train", "select")):
-        page.press(name, event)
+    for name in ("draft_button", "look_button"):
+        page.press(name)
     assert said(page) == "" and said(page, "estimate") == ""
 
 
