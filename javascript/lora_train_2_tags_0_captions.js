@@ -150,7 +150,8 @@
                 const {last, sent, refused, picture: {version}, path} = unsaved;
                 if (last === sent || refused) continue;
                 unsaved.refused = true; // its turn is over, should the page be shown again
-                api.put([...path, "caption"], {picture: id, version, after: sent, ...last}).catch(report).finally(() => {
+                const body = {picture: id, version, after: sent, ...last};
+                api.put([...path, "caption"], body).catch(report).finally(() => {
                     if (this.unsaved.get(id) !== unsaved) return;
                     this.unsaved.delete(id);
                     this.old.add(id);

@@ -109,7 +109,7 @@
             this.most = Math.max(1, ...all.slice(0, 50).map((one) => one.count));
             this.focused = Math.max(0, Math.min(this.focused, this.rows.length - 1));
             write(this.count, found ? plural(this.rows.length, "{count} tag", "{count} tags") : "");
-            this.drawSoon();
+            if (shown(this.list)) this.draw(); // at once: what stands where it is pressed is what is meant
         }
 
         drawSoon() {

@@ -92,6 +92,7 @@
         /** The settings that hold where nothing is tried: a form that nobody has filled in is what would be planned. */
         async readBase() {
             const {project, base} = this;
+            this.add.disabled = true; // a value begins as it is there
             let [settings, problem] = [null, null];
             try {
                 settings = await this.askBase(["projects", project]);

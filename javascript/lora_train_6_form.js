@@ -6,8 +6,8 @@
     "use strict";
 
     const {
-        state, on, onStart, onShown, attempt, text, pause, box, press, type, make, seek, download, say, openTab, lookNow,
-        loadProjects,
+        state, on, onStart, onShown, attempt, text, pause, box, press, type, make, seek, download, say, openTab,
+        lookNow, loadProjects,
     } = loraTrain;
     const DRAFT_WAIT = 1000; // ms after the last change
     const FILL_WAIT = 4000; // ms in which a form is filled, unless the server is very busy
@@ -28,7 +28,7 @@
     let fillings = 0; // that were begun
     let filling = Promise.resolve(); // all of them, one after the other
 
-    /** Fills the form by `work`. It takes nothing meanwhile: what is typed before the answer comes would be replaced. */
+    /** Fills the form by `work`. It takes nothing meanwhile: what is typed would be replaced by the answer. */
     function fillForm(work) {
         fillings += 1;
         holdForm();
@@ -75,15 +75,13 @@
 
     /** Whether a change of the project is one that was made in the form, which is ahead of it then. */
     function isFormsOwn({id, title, kind, trigger_word: word}) {
-        const form = document.getElementById("lora_train_tab_train");
-        const says = (name, selector = "textarea, input") => {
-            const field = document.querySelector(`#lora_train_${name}`).querySelector(selector);
-            return field ? field.value : "";
+        const says = (name, kind_ = "") => {
+            const field = document.querySelector(`#lora_train_${name} input${kind_}, #lora_train_${name} textarea`);
+            return field ? field.value.trim() : "";
         };
-        if (box("lora_train_opened").value !== id) return false;
-        return [...form.querySelectorAll(FORM)].some((part) => part.contains(document.activeElement))
-            || says("name").trim() === title && says("trigger").trim() === word
-            && says("kind", "input:checked").toLowerCase() === kind;
+        if (says("opened") !== id) return false;
+        return [...document.querySelectorAll(FORM)].some((part) => part.contains(document.activeElement))
+            || says("name") === title && says("trigger") === word && says("kind", ":checked").toLowerCase() === kind;
     }
 
     function saveDraft() {

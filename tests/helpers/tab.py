@@ -104,9 +104,9 @@ class Tab:
         return self.page.locator("#lora_train_live .lora_train_run")
 
     def expect_run(self, state: str, run: str = "", timeout: float = LONG) -> None:
+        if run:  # first: the run before it may have come to the same end
+            expect(self.shown_run).to_have_attribute("data-run", run, timeout=timeout)
         expect(self.shown_run).to_have_attribute("data-state", state, timeout=timeout)
-        if run:
-            expect(self.shown_run).to_have_attribute("data-run", run)
 
     def message(self, text: str | re.Pattern[str]) -> Locator:
         """A line in the header or from gradio's side."""

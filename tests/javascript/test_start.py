@@ -27,6 +27,7 @@ HTML = """<!doctype html><meta charset="utf-8"><body><div id="lora_train_root" d
 <div class="lora_train_hidden"><button id="lora_train_session_button"></button>
 <div id="lora_train_token"><textarea></textarea></div>
 <div id="lora_train_project_id"><textarea></textarea></div><button id="lora_train_project_button"></button>
+<div id="lora_train_fill"><textarea></textarea></div>
 <button id="lora_train_draft_button"></button></div></div>
 <script>
 let given = 0;
@@ -35,7 +36,10 @@ lora_train_session_button.onclick = () => setTimeout(() => {
     given += 1;
     document.querySelector("#lora_train_token textarea").value = "token" + given;
 }, 30);
-lora_train_project_button.onclick = () => presses.push(document.querySelector("#lora_train_project_id textarea").value);
+lora_train_project_button.onclick = () => {
+    presses.push(document.querySelector("#lora_train_project_id textarea").value);
+    document.querySelector("#lora_train_fill textarea").value = "";
+};
 lora_train_draft_button.onclick = () => presses.push("draft");
 </script>"""
 PROJECT = {"id": "p1", "title": "Rank", "kind": "style", "trigger_word": "w", "created": 1.0, "runs": 0}
