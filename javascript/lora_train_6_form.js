@@ -25,6 +25,7 @@
     const FORM = "#lora_train_setup, [id^='lora_train_group_']";
 
     let waiting = 0; // timer of the next draft
+    let touched = false; // by a hand, since the project was opened
     let fillings = 0; // that were begun
     let filling = Promise.resolve(); // all of them, one after the other
 
@@ -63,14 +64,17 @@
                 await pause(DRAFT_LEAD);
             }
             if (!state.project || state.project.id !== project.id) return; // yet another one was opened
-            if (await type("lora_train_project_id", project.id)) await fillBy("lora_train_project_button", project.id);
+            if (!await type("lora_train_project_id", project.id)) return;
+            touched = false;
+            await fillBy("lora_train_project_button", project.id);
         });
     }
 
-    /** Pictures may have come since: looks at them again. What was changed in the form stays. */
+    /** Pictures may have come since: looks at them again. What was changed in the form stays, be it right or wrong. */
     function lookAgain() {
         const {project} = state;
-        if (project && fillings === 0) fillForm(() => fillBy("lora_train_look_button", project.id));
+        if (touched) saveDraft();
+        else if (project && fillings === 0) fillForm(() => fillBy("lora_train_look_button", project.id));
     }
 
     /** Whether a change of the project is one that was made in the form, which is ahead of it then. */
@@ -91,6 +95,7 @@
     }
 
     function saveDraftSoon() {
+        touched = true;
         window.clearTimeout(waiting);
         waiting = state.project ? window.setTimeout(saveDraft, DRAFT_WAIT) : 0;
     }

@@ -157,6 +157,14 @@ def test_nothing_can_be_typed_that_an_answer_would_replace(tab: Tab, project: st
     tab.tab("train")
     filled(tab, project)
     expect(setting(page, "network_dim")).to_have_value("14")
+    change(page, "network_dim", "-3")  # cannot be kept, and yet is not taken away
+    expect(part(page, "estimate")).to_contain_text("Rank")
+    change(page, "network_dim", "-4")
+    tab.tab("dataset")
+    tab.tab("train")
+    page.wait_for_timeout(300)
+    filled(tab, project)
+    expect(setting(page, "network_dim")).to_have_value("-4")
 
 
 def test_a_plan_says_why_and_what_it_takes(tab: Tab, rest: Rest, project: str) -> None:
