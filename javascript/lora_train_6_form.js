@@ -21,7 +21,6 @@
     // A dropdown's entry is chosen by the mouse alone, without an event of a field.
     const DROPDOWN = ".wrap-inner";
     const ENTRIES = "ul.options li, [role='option']";
-
     const FORM = "#lora_train_setup, [id^='lora_train_group_']";
 
     let waiting = 0; // timer of the next draft
@@ -109,14 +108,16 @@
     }
 
     /** Puts a settings file into the form; its name's ending says how it is read. */
-    async function applyDocument(name, words) {
-        if (!await type("lora_train_document", JSON.stringify({name, text: words}))) return;
-        press("lora_train_apply_button");
+    function applyDocument(name, words) {
+        return fillForm(async () => {
+            if (!await type("lora_train_document", JSON.stringify({name, text: words}))) return;
+            await fillBy("lora_train_apply_button", state.project ? state.project.id : "-");
+        });
     }
 
-    async function applySettings(settings) {
+    function applySettings(settings) {
         openTab("train");
-        await applyDocument("run.json", JSON.stringify(settings));
+        return applyDocument("run.json", JSON.stringify(settings));
     }
 
     /** Asks for a settings file and puts it into the form. */

@@ -63,8 +63,8 @@ class Bridge:
     """What the page's scripts press and fill.
 
     `opened` is the project whose values the form holds: it arrives together with them, so that what is typed never
-    goes into the project that is opened next. `fill` is emptied by every answer to `open` and `look`: until then the
-    page lets nobody type into the form.
+    goes into the project that is opened next. `fill` is emptied by every answer to `open`, `look` and `apply`: until
+    then the page lets nobody type into the form.
     """
 
     session: gr.Button

@@ -81,7 +81,8 @@ def _bind(studio: Studio, parts: Parts) -> None:
     listen_in_browser(started.then, "() => { if (window.loraTrain) loraTrain.started(); }")
 
     moves = Transfer(actions)
-    listen(bridge.apply.click, desk.handled(moves.apply_document), [bridge.document, *given], filled)
+    applied = desk.handled(moves.apply_document, answered)
+    listen(bridge.apply.click, applied, [bridge.document, *given], [bridge.fill, *filled])
     listen(transfer.load_preset.click, desk.handled(moves.load_preset), [transfer.preset, *given], filled)
     listen(
         transfer.save_preset.click,
