@@ -36,6 +36,9 @@
              *   last: CaptionChange, sent: ?CaptionChange}>}
              */
             this.unsaved = new Map();
+            this.saves = 0; // answered, counted
+            /** @type {Map<string, number>} by id, the last save: what was asked for before its answer is not taken */
+            this.savedAt = new Map();
             /** @type {?{picture: TagPicture, mine: string, theirs: {text: string, version: string}}} */
             this.conflict = null;
         }
@@ -67,11 +70,14 @@
                 for (let from = 0; from < ids.length; from += AT_ONCE) {
                     const some = ids.slice(from, from + AT_ONCE);
                     for (const id of some) this.old.delete(id); // what changes from now on makes it old again
+                    const {saves} = this;
                     const {pictures} = await api.post([...path, "pictures"], {pictures: some});
                     if (project !== this.model.project) return;
                     const there = new Set(pictures.map((one) => one.id));
                     for (const id of some) if (!there.has(id) && !this.unsaved.has(id)) this.known.delete(id);
-                    for (const picture of pictures) this.take(picture);
+                    for (const picture of pictures) {
+                        if ((this.savedAt.get(picture.id) || 0) <= saves) this.take(picture);
+                    }
                 }
             } finally {
                 for (const id of ids) this.asked.delete(id);
@@ -97,7 +103,7 @@
         }
 
         forget() {
-            for (const map of [this.known, this.old, this.wanted, this.asked, this.unsaved]) map.clear();
+            for (const map of [this.known, this.old, this.wanted, this.asked, this.unsaved, this.savedAt]) map.clear();
             this.conflict = null;
         }
 
@@ -161,6 +167,8 @@
         }
 
         settled(picture) {
+            this.saves += 1;
+            this.savedAt.set(picture.id, this.saves);
             this.unsaved.delete(picture.id);
             this.old.delete(picture.id);
             this.take(picture);

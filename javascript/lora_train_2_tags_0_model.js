@@ -45,6 +45,8 @@
             this.pictures = new loraTrain.TagPictures(this);
             this.aged = ""; // the revision of which the known pictures are, or are being read again
             this.asking = 0; // questions for pictures, counted: only the newest answer is shown
+            /** @type {?Promise} of the filter that somebody asked for, until it is answered */
+            this.filtering = null;
             this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
             this.queue = Promise.resolve(); // what is to be saved, one after the other
             this.clicks = Promise.resolve(); // what changes the filter
@@ -134,6 +136,7 @@
          * @throws {ApiError} with `mark` {position, length} when the filter is not understood; the last one stays
          */
         async find(filter = undefined, look = {}) {
+            while (filter === undefined && this.filtering) await this.filtering; // it would be forgotten
             const {project, found: before} = this;
             if (!project) return;
             const again = filter === undefined || before !== null && filter === before.filter;
@@ -142,13 +145,22 @@
             this.asking += 1;
             this.sought = this.overview ? this.overview.revision : "";
             const {asking} = this;
-            const answer = await this.ask(question);
+            const answering = this.ask(question);
+            if (filter !== undefined) this.waitFor(answering);
+            const answer = await answering;
             if (asking !== this.asking || project !== this.project) return;
             this.found = {...question, ...answer};
             this.place(again ? before : null);
             if (before) this.age(answer.revision);
             emit("tags-found", this.found);
             this.selectionChanged();
+        }
+
+        waitFor(answering) {
+            const heard = answering.catch(() => {}).then(() => {
+                if (this.filtering === heard) this.filtering = null;
+            });
+            this.filtering = heard;
         }
 
         async ask(question) {

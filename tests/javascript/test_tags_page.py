@@ -173,6 +173,49 @@ def test_two_edits_of_one_caption_when_the_page_is_left(card: Page, server: Tagg
     settled(card)
 
 
+HOLD = """(ending) => {
+    const real = window.fetch;
+    window.held = [];
+    window.fetch = async (address, request) => {
+        const answer = await real(address, request);
+        if (String(address).endsWith(ending)) await new Promise((resolve) => window.held.push(resolve));
+        return answer;
+    };
+    window.release = () => { window.fetch = real; for (const one of window.held) one(); };
+}"""
+
+
+def test_an_answer_that_is_older_than_a_save_is_not_taken(card: Page, server: Tagging) -> None:
+    card.evaluate(HOLD, "tags/pictures")
+    card.evaluate("() => { const {pictures} = loraTrain.tags; pictures.age(); pictures.get('i0'); }")
+    card.wait_for_function("window.held.length === 1")
+    field = card.locator('[name="add-tag"]')
+    field.fill("one")
+    field.press("Enter")
+    settled(card)
+    card.evaluate("""() => {
+        window.seen = [];
+        loraTrain.on("tags-picture", () => window.seen.push(loraTrain.tags.pictures.known.get("i0").text));
+        window.release();
+    }""")
+    card.wait_for_timeout(100)
+    assert set(card.evaluate("window.seen")) <= {"tag 0, hat, blue, one"}
+    field.fill("two")
+    field.press("Enter")
+    settled(card)
+    assert server.captions["i0"] == "tag 0, hat, blue, one, two"
+    assert chips(card) == ["tag 0", "hat", "blue", "one", "two"]
+
+
+def test_a_filter_is_not_forgotten_for_a_look_at_what_changed(card: Page) -> None:
+    card.evaluate(HOLD, "tags/find")
+    card.locator('[name="filter"]').fill("tag:hat")
+    card.wait_for_function("window.held.length === 1")
+    card.evaluate("() => { loraTrain.tags.find(); }")
+    card.evaluate("() => window.release()")
+    card.wait_for_function("loraTrain.tags.found.filter === 'tag:hat'")
+
+
 def test_selection(card: Page) -> None:
     tile(card, "i1").click()
     tile(card, "i3").click(modifiers=["Control"])
