@@ -36,7 +36,9 @@
             this.watching = false;
             this.saving = Promise.resolve();
             this.settling = Promise.resolve(); // what a closed window still sets going
-            this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.save()));
+            /** @type {?{project: Project, settings: Object}} changed settings that the server does not have yet */
+            this.unsaved = null;
+            this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.saved()));
             on("project", () => {
                 this.overview = null;
                 this.projectId = state.project ? state.project.id : "";
@@ -123,7 +125,7 @@
             this.changes += 1;
             const {settings} = this.overview;
             this.overview = {...this.overview, settings: {...settings, [group]: {...settings[group], ...values}}};
-            this.unsaved = true;
+            this.unsaved = {project: state.project, settings: this.overview.settings};
             emit("preparation", this.overview);
             this.saveSoon();
         }
@@ -136,13 +138,14 @@
 
         /** Resolves when no changed setting waits any more. */
         async saved() {
-            if (this.unsaved) await this.save();
+            if (this.unsaved) await this.save(this.unsaved.settings, this.unsaved.project);
             await this.saving;
         }
 
-        save(settings = this.overview.settings) {
-            const {project, changes} = {project: state.project, changes: this.changes};
-            this.unsaved = false;
+        /** Also where another project was opened meanwhile: what was changed last is the other one's. */
+        save(settings, project = state.project) {
+            const {changes} = this;
+            this.unsaved = null;
             this.saving = this.saving.catch(() => {}).then(async () => {
                 const overview = await api.put(["projects", project.id, "prepare", "settings"], {settings});
                 this.take(overview, project, changes);

@@ -16,6 +16,7 @@
             this.model = model;
             this.calls = calls;
             this.sent = "";
+            this.early = false;
             const hint = text("Filter: hat -tag:solo tokens:>75");
             this.behind = make("div", {class: "lora_train_input lora_train_filter_behind", "aria-hidden": "true"});
             this.fault = make("p", {class: "lora_train_filter_fault", role: "alert", hidden: true,
@@ -69,7 +70,8 @@
         async apply() {
             const filter = this.input.value;
             this.sent = filter;
-            if (!this.model.found) return;
+            this.early = !this.model.found; // what is typed before anything is there is applied then
+            if (this.early) return;
             try {
                 await this.model.find(filter);
                 if (filter === this.sent) this.showFault(null);
@@ -120,9 +122,14 @@
             const {found, overview} = this.model;
             this.clear.hidden = !found || found.filter === "" && this.input.value === "";
             if (!found) {
+                this.early = false;
                 this.input.value = this.sent = "";
                 this.showFault(null);
                 write(this.count, "");
+                return;
+            }
+            if (this.early) {
+                this.apply();
                 return;
             }
             if (found.filter !== this.sent) { // it comes from a click elsewhere

@@ -27,6 +27,7 @@
     let touched = false; // by a hand, since the project was opened
     let fillings = 0; // that were begun
     let filling = Promise.resolve(); // all of them, one after the other
+    let presses = 0; // counted; the number is a press's name
 
     /** Fills the form by `work`. It takes nothing meanwhile: what is typed would be replaced by the answer. */
     function fillForm(work) {
@@ -44,14 +45,15 @@
     }
 
     /** Presses a button of gradio's whose answer fills the form, and waits for it. */
-    async function fillBy(button, id) {
-        if (!await type("lora_train_fill", id)) return;
-        const answer = box("lora_train_fill");
+    async function fillBy(button) {
+        const {project} = state;
+        const name = String(presses += 1);
+        if (!await type("lora_train_press", name)) return;
+        const answered = () => box("lora_train_answered").value === name;
         // A press while gradio still works on the last one may come to nothing: then it is pressed again.
-        for (let tries = 0; tries < FILL_TRIES && answer.value; tries++) {
+        for (let tries = 0; tries < FILL_TRIES && !answered() && project === state.project; tries++) {
             press(button);
-            for (const until = Date.now() + FILL_WAIT; answer.value && Date.now() < until;) await pause(FILL_LOOK);
-            if (!state.project || state.project.id !== id) return;
+            for (const until = Date.now() + FILL_WAIT; !answered() && Date.now() < until;) await pause(FILL_LOOK);
         }
     }
 
@@ -65,15 +67,14 @@
             if (!state.project || state.project.id !== project.id) return; // yet another one was opened
             if (!await type("lora_train_project_id", project.id)) return;
             touched = false;
-            await fillBy("lora_train_project_button", project.id);
+            await fillBy("lora_train_project_button");
         });
     }
 
     /** Pictures may have come since: looks at them again. What was changed in the form stays, be it right or wrong. */
     function lookAgain() {
-        const {project} = state;
         if (touched) saveDraft();
-        else if (project && fillings === 0) fillForm(() => fillBy("lora_train_look_button", project.id));
+        else if (state.project && fillings === 0) fillForm(() => fillBy("lora_train_look_button"));
     }
 
     /** Whether a change of the project is one that was made in the form, which is ahead of it then. */
@@ -111,7 +112,7 @@
     function applyDocument(name, words) {
         return fillForm(async () => {
             if (!await type("lora_train_document", JSON.stringify({name, text: words}))) return;
-            await fillBy("lora_train_apply_button", state.project ? state.project.id : "-");
+            await fillBy("lora_train_apply_button");
         });
     }
 

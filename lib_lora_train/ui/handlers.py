@@ -23,6 +23,7 @@ LOGGER = logging.getLogger("lib_lora_train.ui")
 
 Answer = dict[Any, Any]
 Handler = Callable[..., Answer]
+_LONGEST_NAME = 32  # of a press
 
 
 class Desk:
@@ -32,16 +33,24 @@ class Desk:
         self.studio = studio
         self.message = message
 
-    def handled(self, handler: Handler, otherwise: Answer | None = None) -> Callable[..., Answer]:
-        """`handler(visitor, *values)` as gradio calls it, with what is answered `otherwise`, and after an error.
+    def handled(self, handler: Handler) -> Callable[..., Answer]:
+        """`handler(visitor, *values)` as gradio calls it. An answer that says nothing empties the message line."""
+        return self._guarded(handler, self.message, {self.message: ""})
 
-        An answer that says nothing empties the message line.
-        """
-        return self._guarded(handler, self.message, {self.message: "", **(otherwise or {})})
-
-    def quiet(self, handler: Handler, place: gr.HTML, otherwise: Answer | None = None) -> Callable[..., Answer]:
+    def quiet(self, handler: Handler, place: gr.HTML) -> Callable[..., Answer]:
         """The same for what nobody pressed: an error is shown at `place`, and the message line stays as it is."""
-        return self._guarded(handler, place, {place: gr.update(), **(otherwise or {})})
+        return self._guarded(handler, place, {place: gr.update()})
+
+    @staticmethod
+    def named(handle: Callable[..., Answer], answered: gr.Textbox) -> Callable[..., Answer]:
+        """`handle` of one of the above with the press's name before its values, which is put into `answered`, also
+        after an error: so the page knows what was answered."""
+
+        def answer(request: gr.Request, press: object, *values: object) -> Answer:
+            name = press if isinstance(press, str) and len(press) < _LONGEST_NAME else ""
+            return {**handle(request, *values), answered: name}
+
+        return answer
 
     def _guarded(self, handler: Handler, place: gr.HTML, otherwise: Answer) -> Callable[..., Answer]:
         def handle(request: gr.Request, *values: object) -> Answer:

@@ -63,8 +63,8 @@ class Bridge:
     """What the page's scripts press and fill.
 
     `opened` is the project whose values the form holds: it arrives together with them, so that what is typed never
-    goes into the project that is opened next. `fill` is emptied by every answer to `open`, `look` and `apply`: until
-    then the page lets nobody type into the form.
+    goes into the project that is opened next. The answers to `open`, `look` and `apply` put the name in `press` into
+    `answered`: until then the page lets nobody type into the form.
     """
 
     session: gr.Button
@@ -72,7 +72,8 @@ class Bridge:
     project: gr.Textbox
     open: gr.Button
     look: gr.Button
-    fill: gr.Textbox
+    press: gr.Textbox
+    answered: gr.Textbox
     opened: gr.Textbox
     document: gr.Textbox
     apply: gr.Button

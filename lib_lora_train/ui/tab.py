@@ -45,7 +45,8 @@ def _build_bridge() -> Bridge:
             project=hidden_text("project_id"),
             open=hidden_button("project_button"),
             look=hidden_button("look_button"),
-            fill=hidden_text("fill"),
+            press=hidden_text("press"),
+            answered=hidden_text("answered"),
             opened=hidden_text("opened"),
             document=hidden_text("document"),
             apply=hidden_button("apply_button"),
@@ -61,9 +62,11 @@ def _bind(studio: Studio, parts: Parts) -> None:
     message, given, filled = parts.message, parts.given, [parts.message, *train.shown]
 
     listen(bridge.session.click, desk.handled(actions.open_session), [], [message, bridge.token])
-    opened, answered = [bridge.fill, bridge.opened, *filled], {bridge.fill: ""}
-    listen(bridge.open.click, desk.handled(actions.open_project, answered), [bridge.project, bridge.opened], opened)
-    listen(bridge.look.click, desk.quiet(actions.look, train.estimate, answered), given, opened)
+    opened = [bridge.answered, bridge.opened, *filled]
+    fill = desk.named(desk.handled(actions.open_project), bridge.answered)
+    listen(bridge.open.click, fill, [bridge.press, bridge.project, bridge.opened], opened)
+    fill = desk.named(desk.quiet(actions.look, train.estimate), bridge.answered)
+    listen(bridge.look.click, fill, [bridge.press, *given], opened)
     listen(bridge.draft.click, desk.quiet(actions.keep, train.estimate), given, [train.plan, train.estimate])
 
     for event in (train.plan_button.click, train.checkpoint.input):
@@ -81,8 +84,8 @@ def _bind(studio: Studio, parts: Parts) -> None:
     listen_in_browser(started.then, "() => { if (window.loraTrain) loraTrain.started(); }")
 
     moves = Transfer(actions)
-    applied = desk.handled(moves.apply_document, answered)
-    listen(bridge.apply.click, applied, [bridge.document, *given], [bridge.fill, *filled])
+    fill = desk.named(desk.handled(moves.apply_document), bridge.answered)
+    listen(bridge.apply.click, fill, [bridge.press, bridge.document, *given], [bridge.answered, *filled])
     listen(transfer.load_preset.click, desk.handled(moves.load_preset), [transfer.preset, *given], filled)
     listen(
         transfer.save_preset.click,

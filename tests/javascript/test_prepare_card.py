@@ -206,6 +206,22 @@ def test_changed_settings_go_ahead_of_a_start(card: Page, server: Preparing) -> 
     assert set(paths[:-1]) == {"settings"}  # the change saves itself, too, where the press came late
 
 
+def test_a_setting_is_saved_though_another_project_was_opened(card: Page, server: Preparing) -> None:
+    card.evaluate("""() => {
+        window.before = loraTrain.state.project;
+        preparation.change("crop", {width: 640});
+        loraTrain.state.project = null;
+        loraTrain.emit("project", null);
+    }""")
+    for _ in range(100):
+        if server.puts("settings"):
+            break
+        card.wait_for_timeout(20)
+    (put,) = server.puts("settings")
+    assert put["settings"]["crop"]["width"] == 640
+    card.evaluate("() => { loraTrain.state.project = window.before; }")
+
+
 def test_planned_settings(card: Page, server: Preparing) -> None:
     planned = {"settings": {"crop": {"crop": "aspect"}}, "reasons": ["<b>because"]}
     tell(card, server, planned=planned)

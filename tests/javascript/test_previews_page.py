@@ -203,8 +203,8 @@ def test_filters(card: Page, server: Previewing) -> None:
     summary.click()
     card.locator('[name="see-prompt"]').nth(1).uncheck()
     expect(summary).to_have_text("Prompts: 1 of 2")
+    wait_for(lambda: len(keys_by_place(card)), lambda count: count == 14)
     assert {grid.key(*place) for place in ((-1, 0), (2, 1))} <= set(keys_by_place(card).values())
-    assert len(keys_by_place(card)) == 14
     card.locator('.lora_train_matrix_filter[data-axis="weight"] summary').click()
     expect(card.locator('[name="see-prompt"]').first).to_be_hidden()  # only one is unfolded
     card.locator('.lora_train_matrix_filter[data-axis="weight"] [data-action="filter-only"]').nth(2).click()

@@ -27,7 +27,7 @@ HTML = """<!doctype html><meta charset="utf-8"><body><div id="lora_train_root" d
 <div class="lora_train_hidden"><button id="lora_train_session_button"></button>
 <div id="lora_train_token"><textarea></textarea></div>
 <div id="lora_train_project_id"><textarea></textarea></div><button id="lora_train_project_button"></button>
-<div id="lora_train_fill"><textarea></textarea></div>
+<div id="lora_train_press"><textarea></textarea></div><div id="lora_train_answered"><textarea></textarea></div>
 <button id="lora_train_draft_button"></button></div></div>
 <script>
 let given = 0;
@@ -38,7 +38,8 @@ lora_train_session_button.onclick = () => setTimeout(() => {
 }, 30);
 lora_train_project_button.onclick = () => {
     presses.push(document.querySelector("#lora_train_project_id textarea").value);
-    document.querySelector("#lora_train_fill textarea").value = "";
+    const [name, answered] = document.querySelectorAll("#lora_train_press textarea, #lora_train_answered textarea");
+    answered.value = name.value;
 };
 lora_train_draft_button.onclick = () => presses.push("draft");
 </script>"""

@@ -134,13 +134,11 @@ def test_what_was_said_stays_while_the_project_is_the_same(opened: GradioPage, s
     refused = said(opened)
     assert "Rank" in refused
     for button in ("look_button", "project_button", "draft_button"):
-        opened.set(fill="wanted")
         opened.press(button)
         assert said(opened) == refused
-        assert opened.get("fill") == ("wanted" if button == "draft_button" else "")
-    opened.set(project_id="nope-000000", fill="wanted")
+    opened.set(project_id="nope-000000")
     opened.press("project_button")
-    assert said(opened) not in ("", refused) and opened.get("fill") == ""  # the form is not held for ever
+    assert said(opened) not in ("", refused)
     opened.set(project_id=studio.create_project(_nobody(), "Another").id)
     opened.press("project_button")
     assert said(opened) == ""
@@ -205,6 +203,15 @@ def test_opening_the_sub_tab_looks_at_the_pictures_again(page: GradioPage, studi
     page.press("draft_button")
     page.press("look_button")
     assert page.get("setting_network_dim") == 77
+
+
+@pytest.mark.parametrize("button", ["project_button", "look_button", "apply_button"])
+@pytest.mark.parametrize("project_id", ["", "nope-000000"])
+def test_the_page_hears_what_was_answered(opened: GradioPage, button: str, project_id: str) -> None:
+    """Also after an error, as the form is not to be held for ever."""
+    for name, heard in (("7", "7"), ("x" * 5000, ""), (None, ""), (["7"], ""), ("<b>", "<b>")):
+        opened.press(button, press=name, project_id=project_id, opened=project_id)
+        assert opened.get("answered") == heard
 
 
 def test_no_project_is_no_error_for_what_nobody_pressed(page: GradioPage) -> None:
