@@ -46,12 +46,13 @@
 
     /** Presses a button of gradio's whose answer fills the form, and waits for it. */
     async function fillBy(button) {
-        const {project} = state;
+        const opened = () => (state.project ? state.project.id : "");
+        const id = opened();
         const name = String(presses += 1);
         if (!await type("lora_train_press", name)) return;
         const answered = () => box("lora_train_answered").value === name;
         // A press while gradio still works on the last one may come to nothing: then it is pressed again.
-        for (let tries = 0; tries < FILL_TRIES && !answered() && project === state.project; tries++) {
+        for (let tries = 0; tries < FILL_TRIES && !answered() && opened() === id; tries++) {
             press(button);
             for (const until = Date.now() + FILL_WAIT; !answered() && Date.now() < until;) await pause(FILL_LOOK);
         }

@@ -53,8 +53,10 @@ def show_pictures(project_id: str, body: TaggedPictures, call: Call = CALL) -> R
 
 @policy(Policy.WRITE)
 def save_caption(project_id: str, body: TaggedCaption, call: Call = CALL) -> Response:
-    """A new caption, as text or as tags, in place of the version the writer saw, or of what they sent just before and
-    have no answer to (`after`); 409 when it has changed since."""
+    """A new caption, as text or as tags, in place of the version the writer saw; 409 when it has changed since.
+
+    It may also be in place of what the same writer sent just before and has no answer to: `after`.
+    """
     desk = desk_of(call, project_id)
     after = None if body.after is None else saving.Wording(body.after.text, body.after.tags)
     saving.save_caption(desk, body.picture, saving.Wording(body.text, body.tags), body.version, after)
