@@ -44,15 +44,17 @@
         for (const part of document.querySelectorAll(FORM)) part.inert = fillings > 0;
     }
 
+    function openId() {
+        return state.project ? state.project.id : "";
+    }
+
     /** Presses a button of gradio's whose answer fills the form, and waits for it. */
-    async function fillBy(button) {
-        const opened = () => (state.project ? state.project.id : "");
-        const id = opened();
+    async function fillBy(button, id = openId()) {
         const name = String(presses += 1);
         if (!await type("lora_train_press", name)) return;
         const answered = () => box("lora_train_answered").value === name;
         // A press while gradio still works on the last one may come to nothing: then it is pressed again.
-        for (let tries = 0; tries < FILL_TRIES && !answered() && opened() === id; tries++) {
+        for (let tries = 0; tries < FILL_TRIES && !answered() && openId() === id; tries++) {
             press(button);
             for (const until = Date.now() + FILL_WAIT; !answered() && Date.now() < until;) await pause(FILL_LOOK);
         }
@@ -65,10 +67,10 @@
                 saveDraft();
                 await pause(DRAFT_LEAD);
             }
-            if (!state.project || state.project.id !== project.id) return; // yet another one was opened
+            if (openId() !== project.id) return; // yet another one was opened
             if (!await type("lora_train_project_id", project.id)) return;
             touched = false;
-            await fillBy("lora_train_project_button");
+            await fillBy("lora_train_project_button", project.id);
         });
     }
 
@@ -84,7 +86,7 @@
             const field = document.querySelector(`#lora_train_${name} input${kind_}, #lora_train_${name} textarea`);
             return field ? field.value.trim() : "";
         };
-        if (says("opened") !== id) return false;
+        if (fillings > 0 || says("opened") !== id) return false;
         return [...document.querySelectorAll(FORM)].some((part) => part.contains(document.activeElement))
             || says("name") === title && says("trigger") === word && says("kind", ":checked").toLowerCase() === kind;
     }
