@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -194,6 +195,8 @@ def export_command(options: argparse.Namespace) -> int:
 
 def serve_command(options: argparse.Namespace) -> int:
     serve(options, terminal_language())
+    # The interpreter leaves: a thread that still reads a vocabulary finds no more of it, and has nothing to say.
+    threading.excepthook = lambda _: None
     return DONE
 
 
