@@ -107,7 +107,7 @@ def apply(desk: Desk, outfit: bool | None, digest: str) -> None:
 
 def _advise(desk: Desk, sheet: Sheet, choices: Choices, outfit: bool | None) -> Advice:
     options = BindOptions(choices.outfit if outfit is None else outfit)
-    rules, vocabulary = desk.tools.lexicon.rules(), desk.tools.lexicon.vocabulary_soon()
+    rules, vocabulary = desk.tools.lexicon.rules(), desk.tools.lexicon.vocabulary()
     decisions = choices.decisions
     kind, trigger = desk.project.kind, desk.trigger
     stamp = (sheet.revision, kind, trigger, tuple(sorted(decisions.items())), options, rules, vocabulary)

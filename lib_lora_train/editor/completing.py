@@ -20,5 +20,5 @@ def complete(desk: Desk, text: str, limit: int, language: str) -> list[dict[str,
             "translation": found.translation,
             "own": found.own,
         }
-        for found in lexicon.vocabulary_soon().complete(text, limit, lexicon.translations(language), own)
+        for found in lexicon.vocabulary().complete(text, limit, lexicon.translations(language), own)
     ]
