@@ -22,6 +22,7 @@ def show(desk: Desk, language: str) -> dict[str, Any]:
     word = desk.trigger
     vocabulary = desk.tools.lexicon.vocabulary_soon()
     stamp = (sheet.revision, word, language, len(vocabulary), sheet.token_counts.key)
+    notes = desk.once("notes", stamp, lambda: triggers.notes(desk, word, language, vocabulary)) if word else []
     trouble = desk.writer.trouble or desk.history.trouble
     return {
         "revision": sheet.revision,
@@ -31,7 +32,7 @@ def show(desk: Desk, language: str) -> dict[str, Any]:
         "concepts": _concepts(desk),
         "trigger": {
             "word": word,
-            "notes": desk.once("notes", stamp, lambda: triggers.notes(desk, word, language)) if word else [],
+            "notes": notes,
             "everywhere": triggers.missing(desk),
         },
         "undo": _step(newest, language),

@@ -16,6 +16,7 @@ from lib_lora_train.tags.edits import edit_of
 from lib_lora_train.tags.filters import parse_filter, select
 from lib_lora_train.tags.proposing import propose
 from lib_lora_train.tags.trigger import check_trigger, trigger_edit
+from lib_lora_train.tags.vocabulary import Vocabulary
 
 LONGEST = 200  # characters
 _MISSING = "missing:trigger"
@@ -27,19 +28,17 @@ def check(desk: Desk, word: str, language: str) -> dict[str, Any]:
     sheet = desk.sheet()
     count = context_of(desk, sheet).count_tokens
     return {
-        "notes": notes(desk, word, language) if word else [],
+        "notes": notes(desk, word, language, desk.tools.lexicon.vocabulary()) if word else [],
         "tokens": count(word) if count is not None and word else -1,
         "missing": len(select(sheet, parse_filter(_MISSING), word)) if word else 0,
     }
 
 
-def notes(desk: Desk, word: str, language: str) -> list[str]:
+def notes(desk: Desk, word: str, language: str, vocabulary: Vocabulary) -> list[str]:
     """What is to be said about a word; nothing about none."""
     sheet = desk.sheet()
     context = context_of(desk, sheet)
-    found = check_trigger(
-        word, desk.tools.lexicon.vocabulary_soon(), sheet.counts, context.count_tokens, sheet.total, desk.trigger
-    )
+    found = check_trigger(word, vocabulary, sheet.counts, context.count_tokens, sheet.total, desk.trigger)
     return [message(note.code, language, **note.values) for note in found]
 
 
