@@ -82,8 +82,8 @@
 
     /** Whether a change of the project is one that was made in the form, which is ahead of it then. */
     function isFormsOwn({id, title, kind, trigger_word: word}) {
-        const says = (name, kind_ = "") => {
-            const field = document.querySelector(`#lora_train_${name} input${kind_}, #lora_train_${name} textarea`);
+        const says = (name, pseudo = "") => {
+            const field = document.querySelector(`#lora_train_${name} input${pseudo}, #lora_train_${name} textarea`);
             return field ? field.value.trim() : "";
         };
         if (fillings > 0 || says("opened") !== id) return false;

@@ -52,7 +52,8 @@ def draw(
     describes it. `network` may be attached meanwhile: it is off, and what is drawn comes from a file of its weights,
     as a user's picture would. Of pictures that differ in their seeds alone `at_once` are drawn in a batch; `drawn` is
     called with the number of those that are done or were cancelled. Afterwards no LoRA is merged, also none that was
-    before. Raises Stopped when `stop` says so, at the next sampling step; UserError as `check_request`, `adapters_for` and `draw_pictures`.
+    before. Raises Stopped when `stop` says so, at the next sampling step; UserError as `check_request`, `adapters_for`
+    and `draw_pictures`.
 
     With `ready`, in whose block this is called, what is merged stays until that block ends.
     """
