@@ -11,7 +11,7 @@ from lib_lora_train.api.preview_bodies import GridCells, GridQuestion, GridScore
 from lib_lora_train.api.replies import AN_HOUR, inline_reply, reply, stream_reply
 from lib_lora_train.api.route import current_call
 from lib_lora_train.previews import exporting, pictures
-from lib_lora_train.previews.previews import Question
+from lib_lora_train.previews.asking import Question
 
 CALL = Depends(current_call)
 
@@ -74,7 +74,7 @@ def continue_grid(project_id: str, grid_id: str, body: Nothing, call: Call = CAL
 
 @policy(Policy.WRITE)
 def redraw_cells(project_id: str, grid_id: str, body: GridCells, call: Call = CALL) -> Response:
-    """Removes some pictures and draws them again."""
+    """Draws some pictures again."""
     call.studio.previews.redraw(call.studio.project(call.visitor, project_id), call.visitor, grid_id, body.cells)
     return reply(_shown(call, project_id, grid_id, cells=False))
 

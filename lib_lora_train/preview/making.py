@@ -38,15 +38,17 @@ def make_grid(
     commands: Commands,
     at_once: int = 1,
     finished: Callable[[Cell], None] = lambda cell: None,
+    again: Collection[str] = (),
 ) -> Made:
     """Draws the cells that are missing in `store`, `at_once` in a batch. Stopped or killed at any moment, what is drawn
-    stays, and the next call goes on to the very same pixels. `finished` is told of each new cell.
+    stays, and the next call goes on to the very same pixels. `finished` is told of each new cell. Those whose keys are
+    in `again` count as missing; what is there of them stays until the new picture takes its place.
 
     Raises Stopped; UserError as `Session.generate` and `CellStore.put`, and preview.nothing, preview.too_many.
     """
     grid.check()
     cells = grid.cells()
-    present = store.present()
+    present = store.present().difference(again)
     total, drawn, cancelled, switches = len(cells), 0, 0, 0
     kept = sum(cell.key in present for cell in cells)
     started = time.monotonic()

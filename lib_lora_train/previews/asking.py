@@ -41,6 +41,16 @@ _KNOWN_FILES = 1_000
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a grid is asked for by, as it comes from outside."""
+
+    runs: Sequence[str] = ()
+    files: Sequence[str] = ()
+    bases: Sequence[str] = ()
+    settings: object = None
+
+
+@dataclass(frozen=True)
 class Wanted:
     """A grid that could be made; `notes` are worth saying before."""
 

@@ -10,7 +10,8 @@ from lib_lora_train.access import Visitor
 from lib_lora_train.errors import UserError
 from lib_lora_train.job_files import read_job
 from lib_lora_train.jobs import MAX_WAITING, Job
-from lib_lora_train.previews.previews import Previews, Question
+from lib_lora_train.previews.asking import Question
+from lib_lora_train.previews.previews import Previews
 from lib_lora_train.previews.store import JOB, Asked, grid_folder
 from lib_lora_train.project import Project, run_folder
 from lib_lora_train.runs.grid_marks import GridMark, read_mark, write_mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from lib_lora_train.messages import message
 from lib_lora_train.preview.recommending import MOST_STARS
 from lib_lora_train.preview.scores import NAMES, TrainingSet
 from lib_lora_train.previews import store
-from lib_lora_train.previews.asking import Asking, Wanted, grid_settings
+from lib_lora_train.previews.asking import Asking, Question, Wanted, grid_settings
 from lib_lora_train.previews.judging import Judges
 from lib_lora_train.previews.looking import Looking
 from lib_lora_train.previews.pick_line import PickLine
@@ -35,9 +35,9 @@ from lib_lora_train.previews.showing import (
     shown_prompts,
     without_places,
 )
-from lib_lora_train.previews.store import JOB, Cost, Kept, cell_store, grid_folder
+from lib_lora_train.previews.store import JOB, Cost, Kept, grid_folder
 from lib_lora_train.previews.turns import Turns
-from lib_lora_train.previews.working import Meter, draw, score
+from lib_lora_train.previews.working import Again, Meter, draw, score
 from lib_lora_train.project import Project
 from lib_lora_train.runs.grid_marks import GRIDS
 from lib_lora_train.runs.line import Line
@@ -51,16 +51,6 @@ if TYPE_CHECKING:
 MOST_CELLS = 600  # of a grid, where strangers can reach the server
 MOST_PIXELS = 1024 * 1024  # of its pictures
 _BYTES = 2.0  # of a picture's pixel, as PNG: more than most take
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a grid is asked for by, as it comes from outside."""
-
-    runs: Sequence[str] = ()
-    files: Sequence[str] = ()
-    bases: Sequence[str] = ()
-    settings: object = None
 
 
 class Previews:
@@ -87,19 +77,20 @@ class Previews:
         self._writing = threading.Lock()  # of grid.json and scores.json
         self._looking = Looking(host)
         self.rates = Rates()
+        self._again = Again()
 
     # ------------------------------------------------------------------ what there is
 
     def overview(self, project: Project, visitor: Visitor) -> dict[str, Any]:
         """`GET /grids`."""
-        present, grids = self._looking.present(project), []
+        grids = []
         for grid_id in store.list_ids(project):
             try:
                 view = self.view(project, grid_id)
             except UserError:  # damaged, or deleted this very moment
                 continue
             job, last = self._states(project, grid_id, visitor)
-            grids.append(shown_line(view, present, job, last, visitor.language))
+            grids.append(shown_line(view, self._drawn_of(project, grid_id, job), job, last, visitor.language))
         return {
             "grids": grids,
             "schema": [shown_setting(item) for item in grid_settings()],
@@ -114,7 +105,8 @@ class Previews:
         """`GET /grids/{grid}`. Raises UserError: previews.no_grid, previews.damaged."""
         view = self.view(project, grid_id)
         job, last = self._states(project, grid_id, visitor)
-        return shown_grid(view, self._looking.present(project), job, last, visitor.language, with_cells)
+        present = self._drawn_of(project, grid_id, job)
+        return shown_grid(view, present, job, last, visitor.language, with_cells)
 
     def view(self, project: Project, grid_id: str) -> View:
         """Raises UserError: previews.no_grid, previews.damaged."""
@@ -224,18 +216,16 @@ class Previews:
         self.line.end(self.line.in_folder(grid_folder(project, grid_id) / JOB), visitor)
 
     def redraw(self, project: Project, visitor: Visitor, grid_id: str, keys: Sequence[str]) -> None:
-        """Raises UserError: preview.no_cell, previews.busy, job.queue_full."""
+        """Each picture stays until the new one takes its place. Raises UserError: preview.no_cell, previews.busy,
+        job.queue_full."""
         view = self.view(project, grid_id)
         for key in keys:
             find_cell(view, key)
         with self._starting:
             self._check_idle(project, grid_id)
-            cell_store(project).drop(keys)
             with self._writing:
-                scores = store.read_scores(project, grid_id)
-                scores.seen = {key: seen for key, seen in scores.seen.items() if key not in set(keys)}
-                store.write_scores(project, grid_id, scores)
-            self._put(project, visitor, view.kept)
+                store.forget_seen(project, grid_id, keys)
+            self._put(project, visitor, view.kept, again=keys)
 
     # ------------------------------------------------------------------ judging
 
@@ -350,6 +340,12 @@ class Previews:
             if kept.grid.host == self.host.name:
                 yield kept
 
+    def _drawn_of(self, project: Project, grid_id: str, job: Mapping[str, object] | None) -> Collection[str]:
+        """Keys of the pictures there are, without those that the grid's job is about to draw again."""
+        present = self._looking.present(project)
+        again = self._again.of(project.path(GRIDS, grid_id, JOB)) if job is not None else ()
+        return present.difference(again) if again else present
+
     def _states(
         self, project: Project, grid_id: str, visitor: Visitor
     ) -> tuple[Mapping[str, object] | None, Mapping[str, object] | None]:
@@ -358,8 +354,11 @@ class Previews:
         job = self.line.living(self.line.in_folder(folder), visitor)
         return job, None if job is not None else self.line.ended(folder, visitor.language)
 
-    def _put(self, project: Project, visitor: Visitor, kept: Kept, room: int = MAX_WAITING) -> None:
+    def _put(
+        self, project: Project, visitor: Visitor, kept: Kept, room: int = MAX_WAITING, again: Collection[str] = ()
+    ) -> None:
         grid_id = kept.id
+        place = project.path(GRIDS, grid_id, JOB)
 
         def work(events: EventSink, commands: Commands) -> None:
             def tell(event: Any) -> None:
@@ -368,15 +367,16 @@ class Previews:
 
             self._work(project, grid_id, tell, commands)
 
-        place = project.path(GRIDS, grid_id, JOB)
+        self._again.put(place, again)
         self.line.put(f"{project.title} {grid_id}", place, visitor, work, room=room)
 
     def _work(self, project: Project, grid_id: str, events: EventSink, commands: Commands) -> None:
         kept = self._kept(project, grid_id)  # files may have moved while it was in line
         meter = Meter()
         try:
-            draw(self.host, project, kept, events, commands, meter, self.turns)
+            draw(self.host, project, kept, events, commands, meter, self.turns, self._again)
         finally:
+            self._again.end(project.path(GRIDS, grid_id, JOB))
             self._count(project, grid_id, meter.cost())
         known, runs = store.read_scores(project, grid_id), kept.asked.runs
 

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,6 +161,13 @@ def read_scores(project: Project, grid_id: str) -> Scores:
 def write_scores(project: Project, grid_id: str, scores: Scores) -> None:
     """Raises UserError("file.write")."""
     write_json(project.path(GRIDS, grid_id, SCORES), scores.as_dict())
+
+
+def forget_seen(project: Project, grid_id: str, keys: Collection[str]) -> None:
+    """Pictures that are drawn again are looked at again. Raises UserError("file.write")."""
+    scores = read_scores(project, grid_id)
+    scores.seen = {key: seen for key, seen in scores.seen.items() if key not in set(keys)}
+    write_scores(project, grid_id, scores)
 
 
 def column_path(host: Host, project: Project, source: Source) -> Path:

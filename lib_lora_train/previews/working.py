@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora_train.preview.grids import Cell
 from lib_lora_train.preview.making import make_grid
 from lib_lora_train.preview.scores import Scores, TrainingSet, score_cells
 from lib_lora_train.previews.judging import Judges
-from lib_lora_train.previews.store import Cost, Kept, Source, cell_store
+from lib_lora_train.previews.store import JOB, Cost, Kept, Source, cell_store
 from lib_lora_train.previews.turns import Aside, Turns
 from lib_lora_train.project import Project
+from lib_lora_train.runs.grid_marks import GRIDS
 from lib_lora_train.runs.validation import comparable, read_validation
 from lib_lora_train.signals import Commands, Event, EventSink, Log, Stage, Stopped
 
@@ -55,12 +58,49 @@ class Meter:
         return Cost(self._spent + self._last - self._began, self._drawn, self._switches)
 
 
+class Again:
+    """Which pictures are to be drawn again, by the folder of the job that does it. All methods may be called from any
+    thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._keys: dict[Path, frozenset[str]] = {}
+
+    def put(self, folder: Path, keys: Collection[str]) -> None:
+        """In place of what was to be drawn again there."""
+        with self._guard:
+            self._keys[folder] = frozenset(keys)
+
+    def of(self, folder: Path) -> frozenset[str]:
+        with self._guard:
+            return self._keys.get(folder, frozenset())
+
+    def done(self, folder: Path, key: str) -> None:
+        with self._guard:
+            self._keys[folder] = self._keys.get(folder, frozenset()) - {key}
+
+    def end(self, folder: Path) -> None:
+        with self._guard:
+            self._keys.pop(folder, None)
+
+
 def draw(
-    host: Host, project: Project, kept: Kept, events: EventSink, commands: Commands, meter: Meter, turns: Turns
+    host: Host,
+    project: Project,
+    kept: Kept,
+    events: EventSink,
+    commands: Commands,
+    meter: Meter,
+    turns: Turns,
+    again: Again,
 ) -> None:
-    """Draws the missing cells, letting others have the model first between two batches. Raises Stopped, and UserError
-    as `make_grid`."""
-    drawing = kept.grid.drawing
+    """Draws the missing cells and those in `again`, letting others have the model first between two batches. Raises
+    Stopped, and UserError as `make_grid`."""
+    drawing, folder = kept.grid.drawing, project.path(GRIDS, kept.id, JOB)
+
+    def count(cell: Cell) -> None:
+        meter(cell)
+        again.done(folder, cell.key)
 
     def tell(event: Event) -> None:
         if not (isinstance(event, Stage) and event.code == _BATCH):
@@ -73,7 +113,7 @@ def draw(
         with host.session(commands, tell) as session:
             meter.begin()
             try:
-                made = make_grid(session, kept.grid, cell_store(project), tell, aside, at_once, meter)
+                made = make_grid(session, kept.grid, cell_store(project), tell, aside, at_once, count, again.of(folder))
             except Stopped:
                 if commands.stopping:
                     raise

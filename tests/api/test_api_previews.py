@@ -192,6 +192,24 @@ def test_stopped_and_gone_on_with_it_is_the_same_grid(server: Server) -> None:
     assert cells(server, shown) == first and shown["cost"]["drawn"] == 20 + 2 + 20
 
 
+def test_a_picture_that_is_drawn_again_stays_until_the_new_one_is_there(server: Server) -> None:
+    place, project = f"{home(server)}/grids", project_id(server)
+    grid = server.data("POST", place, 201, json=changed(steps=150, seeds="11, 12"))["grid"]
+    shown = server.drawn(project, grid)
+    before = cells(server, shown)
+    folder = server.root / "projects" / project / "grids" / "cells"
+    written = {key: (folder / f"{key}.png").stat().st_mtime_ns for key in before}
+    began = server.data("POST", f"{place}/{grid}/redraw", json={"cells": list(before)})
+    assert began["state"] == "running" and began["made"] < began["size"] and began["drawn"] != shown["drawn"]
+    while (now := server.data("GET", f"{place}/{grid}?cells=false"))["job"] and not now["made"]:
+        assert cells(server, shown) == before
+    server.data("POST", f"{place}/{grid}/stop")
+    shown = server.drawn(project, grid, "done")  # nothing is missing
+    assert cells(server, shown) == before and shown["made"] == shown["size"]
+    again = [key for key in before if (folder / f"{key}.png").stat().st_mtime_ns != written[key]]
+    assert 0 < len(again) < len(before)
+
+
 def test_a_grid_whose_process_died_goes_on(server: Server) -> None:
     folder = server.root / "projects" / project_id(server) / "grids"
     record = json.loads((folder / "g01" / "job" / "job.json").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lib_lora_train.errors import UserError
 from lib_lora_train.host.base import BorrowRequest, HostPaths
@@ -60,9 +61,9 @@ def grid(tiny_checkpoint: Path, loras: list[Path]) -> Grid:
     )
 
 
-def make(grid: Grid, folder: Path, commands: Commands | None = None, finished=lambda cell: None) -> Made:
+def make(grid: Grid, folder: Path, commands: Commands | None = None, finished=lambda cell: None, again=()) -> Made:
     with embedded(folder).session() as session:
-        return make_grid(session, grid, CellStore(folder), ignore_events, commands or Commands(), 4, finished)
+        return make_grid(session, grid, CellStore(folder), ignore_events, commands or Commands(), 4, finished, again)
 
 
 def pixels(folder: Path) -> dict[str, bytes]:
@@ -121,6 +122,21 @@ def test_cells_that_were_deleted_or_cut_are_drawn_again(grid, whole, tmp_path):
     cut.write_bytes(cut.read_bytes()[:-20])
     made = make(grid, tmp_path / "whole")
     assert (made.drawn, made.kept) == (3, grid.size - 3)
+    assert pixels(tmp_path / "whole") == whole
+
+
+def test_cells_that_are_asked_for_again_stay_until_they_are_drawn(grid, whole, tmp_path):
+    store, keys = CellStore(tmp_path / "whole"), [cell.key for cell in grid.cells()]
+    store.put(keys[3], Image.new("RGB", (64, 64)), "")
+    store.put(keys[-1], Image.new("RGB", (64, 64)), "")
+    seen = []
+
+    def finished(cell):
+        seen.append(cell.key)
+        assert store.present() == whole.keys()
+
+    made = make(grid, tmp_path / "whole", finished=finished, again={keys[3], keys[-1]})
+    assert (made.drawn, made.kept, set(seen)) == (2, grid.size - 2, {keys[3], keys[-1]})
     assert pixels(tmp_path / "whole") == whole
 
 
