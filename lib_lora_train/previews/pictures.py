@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,11 @@ def thumbnail(project: Project, view: View, key: str) -> Path:
     source = picture_path(project, view, key)
     path = project.path(CACHE, "grids", str(SIDE), f"{key}.jpg")
     try:
-        if path.stat().st_mtime_ns >= source.stat().st_mtime_ns:
+        drawn = source.stat().st_mtime_ns
+    except OSError as error:
+        raise UserError("preview.no_cell", key[:40]) from error
+    try:
+        if path.stat().st_mtime_ns == drawn:
             return path
     except OSError:  # not there yet
         pass
@@ -54,6 +59,7 @@ def thumbnail(project: Project, view: View, key: str) -> Path:
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     with atomic_path(path) as temporary:
         image.save(temporary, "JPEG", quality=QUALITY)
+        os.utime(temporary, ns=(drawn, drawn))  # of what was read: it may be drawn again this very moment
     return path
 
 

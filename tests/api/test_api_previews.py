@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -116,6 +117,12 @@ def test_pictures_of_a_cell(server: Server) -> None:
     assert picture.size == (64, 64) and f"<lora:{FILE}:0.5>" in picture.text["parameters"]
     small = server.call("GET", f"{place}/cells/{key}/thumbnail")
     assert small.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(small.content)).size == (64, 64)
+    path = server.root / "projects" / project_id(server) / "grids" / "cells" / f"{key}.png"
+    Image.new("RGB", (32, 32)).save(path)  # drawn again while the small one was made of the old one: it looks older
+    os.utime(path, (1_000, 1_000))
+    other = server.call("GET", f"{place}/cells/{key}/thumbnail")
+    assert Image.open(io.BytesIO(other.content)).size == (32, 32)
+    path.write_bytes(answer.content)
     text = server.data("GET", f"{place}/cells/{key}/text")
     assert text["prompt"] == f"zuna, girl <lora:{FILE}:0.5>" and text["infotext"] == picture.text["parameters"]
     assert (text["lora"], text["weight"], text["seed"], text["name"]) == (FILE, 0.5, 1, "Zuna 2")
