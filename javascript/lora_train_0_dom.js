@@ -224,7 +224,9 @@
             window.removeEventListener("keydown", nowhere, true);
             dialog.remove();
             if (closed) closed();
-            if (before && before.isConnected) before.focus({preventScroll: true});
+            // This comes a moment after the window has gone: who is elsewhere by now stays there.
+            const lost = document.activeElement === null || document.activeElement === document.body;
+            if (lost && before && before.isConnected) before.focus({preventScroll: true});
         });
         place.append(dialog);
         dialog.showModal();

@@ -163,9 +163,13 @@
         async removeThis() {
             const {place} = this;
             this.picture = {...this.picture, caption: this.caption.value}; // what goes to the trash needs no saving
-            await this.remove([this.grid.pictures[place]]);
-            if (this.grid.total === 0) this.dialog.close();
-            else await this.show(Math.min(place, this.grid.total - 1));
+            this.image.removeAttribute("src"); // which may still be on its way
+            try {
+                await this.remove([this.grid.pictures[place]]);
+            } finally {
+                if (this.grid.total === 0) this.dialog.close();
+                else await this.show(Math.min(place, this.grid.total - 1));
+            }
         }
     }
 
