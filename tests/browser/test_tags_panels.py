@@ -358,7 +358,7 @@ def test_sentences_and_back(served: Server, open_tab: Callable[..., Tab], make: 
     page = opened(tab, project, "exchange")
     choose = lambda form: page.locator(f'dialog label:has(input[value="{form}"])').click()  # noqa: E731
     choose("sentences")
-    expect(page.locator(".lora_train_message").first).to_contain_text("The captions are sentences now.")
+    expect(page.locator(".lora_train_messages > :first-child")).to_contain_text("The captions are sentences now.")
     assert on_disk(served, project) == captions  # there were none yet
     rest = served.rest()
     [picture] = (one for one in rest.get(f"projects/{project}/pictures")["pictures"] if one["name"] == "a.png")
@@ -366,10 +366,10 @@ def test_sentences_and_back(served: Server, open_tab: Callable[..., Tab], make: 
     body = {"picture": picture["id"], "text": sentence, "version": picture["version"]}
     rest.put(f"projects/{project}/tags/caption", body)
     choose("tags")
-    expect(page.locator(".lora_train_message").first).to_contain_text("The captions are tags now.")
+    expect(page.locator(".lora_train_messages > :first-child")).to_contain_text("The captions are tags now.")
     assert on_disk(served, project) == captions
     choose("sentences")
-    expect(page.locator(".lora_train_message").first).to_contain_text("The captions are sentences now.")
+    expect(page.locator(".lora_train_messages > :first-child")).to_contain_text("The captions are sentences now.")
     assert on_disk(served, project) == {"a": sentence, "b": "quillon, a hat"}
 
 
