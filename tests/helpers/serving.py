@@ -149,7 +149,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "lib_lora_train", "serve", "--data", str(self.data), "--port", "0"]
+        program = "tests.helpers.late_server" if os.environ.get("LORA_TRAIN_LATE_SERVER") else "lib_lora_train"
+        command = [sys.executable, "-m", program, "serve", "--data", str(self.data), "--port", "0"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", **OFFLINE}
         with self.output.open("ab") as output:
             before = output.tell()
