@@ -161,8 +161,9 @@
         }
 
         async removeThis() {
+            if (this.conflict.hidden && !await this.save()) return; // what was typed goes to the trash, too
             const {place} = this;
-            this.picture = {...this.picture, caption: this.caption.value}; // what goes to the trash needs no saving
+            this.picture = {...this.picture, caption: this.caption.value};
             this.image.removeAttribute("src"); // which may still be on its way
             try {
                 await this.remove([this.grid.pictures[place]]);

@@ -115,13 +115,15 @@ def test_deleting_and_bringing_back(served: Server, rest: Rest, open_tab: Callab
     assert rest.get(f"projects/{project}/pictures")["pictures"] == before
 
     page.locator('.lora_train_tile[data-place="0"]').click()
+    page.locator('dialog [name="caption"]').fill("typed, and then deleted")
     tab.press("delete-picture")
     expect(page.locator(".lora_train_view_name")).to_contain_text("1 / 3")
     page.keyboard.press("Escape")
     tab.press("trash")
     page.locator('dialog [data-action="restore"]').click()
     expect(tiles).to_have_count(4)
-    assert rest.get(f"projects/{project}/pictures")["pictures"] == before
+    typed, *others = rest.get(f"projects/{project}/pictures")["pictures"]
+    assert typed["caption"] == "typed, and then deleted" and others == before[1:]
 
 
 def test_a_zip_comes_in_and_the_dataset_goes_out(

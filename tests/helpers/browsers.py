@@ -44,7 +44,5 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
     if most := int(os.environ.get("LORA_TRAIN_LATE_PAGE") or 0):
         context.add_init_script(_LATE.replace("MOST", str(most)))
         network = {"offline": False, "latency": most / 2, "downloadThroughput": -1, "uploadThroughput": -1}
-        context.on(
-            "page", lambda page: context.new_cdp_session(page).send("Network.emulateNetworkConditions", network)
-        )
+        context.on("page", lambda page: context.new_cdp_session(page).send("Network.emulateNetworkConditions", network))
     return context
