@@ -8,7 +8,8 @@
     const PATH = "lora-train/v1/";
     const TOKEN_HEADER = "X-Lora-Train";
     const TOKEN_WAIT = 20000; // ms in which gradio has to answer with a token
-    const MOST_AT_LAST = 20000; // characters; browsers allow 64 KB
+    const MOST_KEPT = 50000; // bytes on the way that outlive the page; browsers allow 64 KB
+    const HEADERS = 1000; // bytes that a browser may count for each
     const PRESS_AGAIN = 3000; // ms; a press before gradio was ready is lost
 
     /** What the server refused, in the words it gave. */
@@ -64,9 +65,7 @@
             this.token = "";
             /** @type {?Promise<void>} the one renewal under way */
             this.renewal = null;
-            this.leaving = false; // at that moment the page is not hidden yet
-            window.addEventListener("pagehide", () => { this.leaving = true; }, true);
-            window.addEventListener("pageshow", () => { this.leaving = false; });
+            this.kept = 0; // bytes on the way that outlive the page
         }
 
         get(parts, query, signal) {
@@ -98,16 +97,21 @@
         async request(method, address, body, signal, again = true) {
             const headers = {[TOKEN_HEADER]: this.token, Accept: "application/json"};
             const raw = body instanceof Blob;
+            const words = raw ? body : JSON.stringify(body);
             if (body !== undefined) headers["Content-Type"] = raw ? "application/octet-stream" : "application/json";
+            const kept = this.keeps(words);
             let response;
+            this.kept += kept;
             try {
                 response = await fetch(address, {
-                    method, headers, signal, body: raw ? body : JSON.stringify(body),
-                    credentials: "same-origin", cache: "no-store", keepalive: isLast(body, this.leaving),
+                    method, headers, signal, body: words,
+                    credentials: "same-origin", cache: "no-store", keepalive: kept > 0,
                 });
             } catch (error) {
                 if (error.name === "AbortError" && signal && signal.reason !== "late") throw error;
                 throw connectionLost();
+            } finally {
+                this.kept -= kept;
             }
             if (response.status === 401) {
                 if (!again) throw sessionLost();
@@ -115,6 +119,16 @@
                 return this.request(method, address, body, signal, false);
             }
             return answer(response.status, await response.text());
+        }
+
+        /**
+         * What a page says arrives also where it is closed the next moment; a server that is busy would not even have
+         * read it then. Its bytes, or 0 where there are too many on the way for that.
+         */
+        keeps(words) {
+            if (typeof words !== "string") return 0;
+            const bytes = new TextEncoder().encode(words).length + HEADERS;
+            return this.kept + bytes <= MOST_KEPT ? bytes : 0;
         }
 
         async renew() {
@@ -147,12 +161,6 @@
             });
             return {done, cancel: () => request.abort()};
         }
-    }
-
-    /** Whether this may be the last that a page says which is being closed: it arrives then, too. */
-    function isLast(body, leaving) {
-        return (leaving || document.hidden) && typeof body === "object" && !(body instanceof Blob)
-            && JSON.stringify(body).length < MOST_AT_LAST;
     }
 
     function answer(status, words) {
