@@ -201,7 +201,7 @@ def test_stopped_and_gone_on_with_it_is_the_same_grid(server: Server) -> None:
 
 def test_a_picture_that_is_drawn_again_stays_until_the_new_one_is_there(server: Server) -> None:
     place, project = f"{home(server)}/grids", project_id(server)
-    grid = server.data("POST", place, 201, json=changed(steps=150, seeds="11, 12"))["grid"]
+    grid = server.data("POST", place, 201, json=changed(steps=60, seeds="11, 12"))["grid"]
     shown = server.drawn(project, grid)
     before = cells(server, shown)
     folder = server.root / "projects" / project / "grids" / "cells"
