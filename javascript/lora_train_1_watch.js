@@ -35,12 +35,13 @@
     /** Takes over what the server said, and tells what changed since the last time. */
     function notice(live) {
         const before = state.live;
+        const wasOffline = state.offline;
         state.offline = false;
         state.live = live;
         emit("live", live);
         const ended = before && before.running && (!live.running || live.running.job !== before.running.job);
         if (ended && live.last && live.last.job === before.running.job) emit("ended", live.last);
-        if (!before || signature(before) !== signature(live)) attempt(loadRuns);
+        if (!before || wasOffline || signature(before) !== signature(live)) attempt(loadRuns);
     }
 
     /** What has to change for the list of runs to be another one. */

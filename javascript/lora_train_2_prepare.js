@@ -108,9 +108,10 @@
 
         /** POST, whose answer is the overview; settings that wait to be saved go ahead of it. */
         async act(action, body = {}) {
-            await this.saved();
             const {project} = state;
-            const answer = await api.post([...this.path, ...action.split("/")], body);
+            const {path} = this; // another project may be opened while the settings are saved
+            await this.saved();
+            const answer = await api.post([...path, ...action.split("/")], body);
             this.take(answer.overview || answer, project);
             lookNow();
             return answer;

@@ -48,6 +48,7 @@
             /** @type {?Promise} of the filter that somebody asked for, until it is answered */
             this.filtering = null;
             this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
+            this.looks = 0; // begun, counted: an older answer is not taken over after a newer question
             this.queue = Promise.resolve(); // what is to be saved, one after the other
             this.clicks = Promise.resolve(); // what changes the filter
             this.sought = ""; // the revision that was known when pictures were asked for last
@@ -86,8 +87,10 @@
         async look() {
             const {project, changes} = this;
             if (!project) return;
+            const turn = this.looks += 1;
             const overview = await api.get(this.path);
-            if (project === this.project && changes === this.changes) this.take(overview);
+            const newest = turn === this.looks && changes === this.changes;
+            if (project === this.project && newest) this.take(overview);
             if (project === this.project && !this.found) await this.find("");
         }
 
@@ -269,6 +272,7 @@
             try {
                 const overview = await api.post([...this.path, ...action.split("/")], body);
                 if (project !== this.project) return;
+                this.changes += 1; // an answer of before may still be on its way
                 this.take(overview);
                 await this.find();
             } catch (error) {

@@ -274,6 +274,7 @@ def test_progress_stop_and_continue(card: Page, server: Previewing) -> None:
     alert = card.locator(".lora_train_matrix_status [role=alert]")
     expect(alert).to_have_text(f"{HOSTILE} is gone. Put it back.")
     expect(card.locator(".lora_train_matrix_status li")).to_have_text(["A note."])
+    card.wait_for_timeout(500)  # it is read once more, as a whole
     asked = len(server.asked)
     card.wait_for_timeout(1500)
     assert len(server.asked) == asked  # nothing is drawn, so nobody asks

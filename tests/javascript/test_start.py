@@ -168,6 +168,7 @@ def test_lost_connection_and_back(open_page: Callable[..., Page], answers: Answe
     expect(project_select(page)).to_have_value("p1")
     lost = page.locator("#lora_train_live .lora_train_message", has_text="Connection lost, trying again")
     expect(lost).to_be_hidden()
+    page.wait_for_load_state("networkidle")  # what is asked for at the start is answered
     answers.down = True
     expect(lost).to_be_visible()
     answers.down = False

@@ -207,6 +207,37 @@ def test_an_answer_that_is_older_than_a_save_is_not_taken(card: Page, server: Ta
     assert chips(card) == ["tag 0", "hat", "blue", "one", "two"]
 
 
+def test_an_answer_that_is_older_than_an_undo_is_not_taken(card: Page, server: Tagging) -> None:
+    """What is asked for once a second, before the undo, and answered while the undo still reads the pictures anew."""
+    field = card.locator('[name="add-tag"]')
+    field.fill("one")
+    field.press("Enter")
+    settled(card)
+    card.evaluate("""() => {
+        const real = window.fetch;
+        const later = [];
+        window.fetch = async (address, request) => {
+            const words = await (await real(address, request)).text();
+            const path = String(address);
+            if (path.endsWith("/tags") && request.method === "GET") await new Promise((go) => later.push(go));
+            if (path.endsWith("tags/find")) {
+                for (const go of later) go();
+                await new Promise((go) => setTimeout(go, 100));
+            }
+            return new Response(words, {status: 200});
+        };
+        const {tags} = loraTrain;
+        tags.undo();
+        tags.look();
+    }""")
+    settled(card)
+    assert server.captions["i0"] == "tag 0, hat, blue"
+    assert card.evaluate("loraTrain.tags.overview.redo !== null")
+    card.evaluate("() => { loraTrain.tags.redo(); }")
+    settled(card)
+    assert server.captions["i0"] == "tag 0, hat, blue, one"
+
+
 def test_a_filter_is_not_forgotten_for_a_look_at_what_changed(card: Page) -> None:
     card.evaluate(HOLD, "tags/find")
     card.locator('[name="filter"]').fill("tag:hat")
