@@ -33,6 +33,7 @@
             this.panel = null;
             this.looked = 0; // when the overview was read
             this.changes = 0; // of settings, counted: an older answer does not overwrite them
+            this.acts = 0; // begun and done, counted
             this.watching = false;
             this.saving = Promise.resolve();
             this.settling = Promise.resolve(); // what a closed window still sets going
@@ -67,13 +68,17 @@
 
         /** Reads the overview again; where the connection is lost, which the page says elsewhere, once it is back. */
         async look() {
-            const {project} = state;
-            if (!project) return;
-            const {changes} = this;
             this.missed = false;
             try {
-                const [overview] = await Promise.all([api.get(this.path), this.readSchema()]);
-                this.take(overview, project, changes);
+                for (;;) {
+                    const {project} = state;
+                    if (!project) return;
+                    const {changes, acts} = this;
+                    const [overview] = await Promise.all([api.get(this.path), this.readSchema()]);
+                    if (acts !== this.acts) continue; // perhaps of before: it would end what was just begun
+                    this.take(overview, project, changes);
+                    return;
+                }
             } catch (error) {
                 if (error.status !== 0) throw error;
                 this.missed = true;
@@ -111,7 +116,8 @@
             const {project} = state;
             const {path} = this; // another project may be opened while the settings are saved
             await this.saved();
-            const answer = await api.post([...path, ...action.split("/")], body);
+            this.acts += 1;
+            const answer = await api.post([...path, ...action.split("/")], body).finally(() => { this.acts += 1; });
             this.take(answer.overview || answer, project);
             lookNow();
             return answer;

@@ -122,6 +122,31 @@ def test_a_job_is_followed_to_its_end(card: Page, server: Preparing) -> None:
     assert len(server.asked) == asked  # nothing runs, and nothing is asked
 
 
+def test_an_answer_that_is_older_than_a_start_does_not_end_it(card: Page, server: Preparing) -> None:
+    card.evaluate("""() => {
+        const {api} = loraTrain;
+        window.ended = 0;
+        loraTrain.on("prepared", () => { window.ended += 1; });
+        const real = api.get;
+        api.get = async (...asked) => {
+            api.get = real;
+            const answer = await api.get(...asked);
+            await new Promise((go) => { window.release = go; });
+            return answer;
+        };
+        window.looking = preparation.look();
+    }""")
+    card.wait_for_function("window.release !== undefined")  # answered, but of before the start
+    server.overview |= {"job": JOB}
+    card.evaluate("""async () => {
+        await preparation.start(["crop"]);
+        window.release();
+        await window.looking;
+    }""")
+    assert card.evaluate("window.ended") == 0
+    assert card.evaluate("preparation.job !== null")
+
+
 def test_somebody_elses_job(card: Page, server: Preparing) -> None:
     tell(card, server, job={**JOB, "mine": False})
     expect(action(card, "stop-prepare")).to_be_disabled()
