@@ -132,12 +132,23 @@
         openTab("dataset");
     }
 
-    async function loadProjects(wanted = "") {
-        const answer = await api.get(["projects"]);
-        state.projects = answer.projects;
-        emit("projects", answer);
-        for (const problem of answer.problems) say({sentence: problem, kind: "error"});
-        choose(wanted || (state.project && state.project.id) || "");
+    const loading = {wanted: "", newest: null};
+
+    /** Reads the projects anew, and opens the one of that id; of several readings the newest is taken. */
+    function loadProjects(wanted = "") {
+        loading.wanted = wanted || loading.wanted;
+        const reading = api.get(["projects"]).then((answer) => {
+            if (loading.newest !== reading) return loading.newest;
+            state.projects = answer.projects;
+            emit("projects", answer);
+            for (const problem of answer.problems) say({sentence: problem, kind: "error"});
+            const id = loading.wanted || (state.project && state.project.id) || "";
+            loading.wanted = "";
+            choose(id);
+            return null;
+        });
+        loading.newest = reading;
+        return reading;
     }
 
     /** Makes the project of that id the open one; the newest where there is none of that id. */

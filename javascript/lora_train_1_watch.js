@@ -11,6 +11,7 @@
 
     let wake = null;
     let looking = false;
+    let asked = 0; // for runs, counted: only the newest answer is shown
 
     /** Looks at once, instead of when the second is over. */
     function lookNow() {
@@ -53,8 +54,9 @@
 
     async function loadRuns() {
         const project = state.project;
+        const turn = asked += 1;
         const runs = project ? (await api.get(["projects", project.id, "runs"])).runs : [];
-        if (project && (!state.project || project.id !== state.project.id)) return;
+        if (turn !== asked || project && (!state.project || project.id !== state.project.id)) return;
         state.runs = runs;
         emit("runs", runs);
     }

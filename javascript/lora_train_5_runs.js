@@ -20,6 +20,7 @@
         constructor(panel) {
             /** @type {string} id of the run shown in detail */
             this.opened = "";
+            this.wanted = ""; // id of the run whose details were asked for last
             /** @type {string[]} ids of those to compare, at most two */
             this.compared = [];
             this.compareButton = button(text("Compare two"), {name: "compare", run: () => this.compare()});
@@ -113,8 +114,9 @@
 
         async open(id) {
             const project = state.project;
+            this.wanted = id;
             const details = await api.get(["projects", project.id, "runs", id]);
-            if (project !== state.project) return;
+            if (project !== state.project || this.wanted !== id) return;
             this.opened = id;
             this.show();
             const view = new loraTrain.RunDetails(details, () => attempt(() => this.remove(details)));
@@ -124,6 +126,7 @@
 
         async compare() {
             const project = state.project;
+            this.wanted = "";
             const both = await Promise.all(this.compared.map((id) => api.get(["projects", project.id, "runs", id])));
             if (project !== state.project) return;
             both.sort((a, b) => a.created - b.created);

@@ -176,6 +176,31 @@ def test_lost_connection_and_back(open_page: Callable[..., Page], answers: Answe
     expect(page.locator("#lora_train_header .lora_train_message")).to_have_count(0)
 
 
+def test_of_two_readings_of_the_projects_the_newest_is_taken(open_page: Callable[..., Page], answers: Answers) -> None:
+    page = open_page()
+    expect(project_select(page)).to_have_value("p1")
+    page.evaluate("""async () => {
+        const {api} = loraTrain;
+        const real = api.get;
+        const old = await api.get(["projects"]);
+        api.get = () => {
+            api.get = real;
+            return new Promise((answer) => { window.answerLate = () => answer(old); });
+        };
+        loraTrain.loadProjects();
+    }""")
+    new = {**PROJECT, "id": "p2", "title": "New"}
+    answers.bodies["projects"] = {"projects": [PROJECT, new], "problems": [], "trash": []}
+    for path in [path for path in answers.bodies if path.startswith("projects/p1")]:
+        answers.bodies[path.replace("p1", "p2")] = answers.bodies[path]
+    page.evaluate("loraTrain.loadProjects('p2')")
+    expect(project_select(page)).to_have_value("p2")
+    page.evaluate("() => window.answerLate()")
+    page.wait_for_timeout(100)
+    assert project_select(page).input_value() == "p2"
+    assert page.evaluate("loraTrain.state.project.id") == "p2"
+
+
 def test_an_error_of_the_server_is_shown(open_page: Callable[..., Page], answers: Answers) -> None:
     page = open_page()
     expect(project_select(page)).to_have_value("p1")
