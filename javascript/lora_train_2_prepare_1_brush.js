@@ -223,14 +223,17 @@
             write(this.note, text("Saving…"));
             const {source, path, place, pages} = this;
             const png = this.mask.toPng();
-            this.saving = this.saving.catch(() => {}).then(() => this.put(png, {source, path, place, pages}));
-            return this.saving;
+            const saving = this.saving.catch(() => {})
+                .then(() => this.put(png, {source, path, place, pages}, () => this.saving === saving));
+            this.saving = saving;
+            return saving;
         }
 
-        async put(png, {source, path, place, pages}) {
+        /** `isLast` tells whether no other saving waits by then. */
+        async put(png, {source, path, place, pages}, isLast) {
             try {
                 const saved = await api.putFile([...path, "matte"], await png);
-                write(this.note, text("Saved"));
+                if (isLast() && !this.unsaved) write(this.note, text("Saved"));
                 this.take(saved, source, place, pages);
                 return true;
             } catch (error) {

@@ -244,7 +244,7 @@
         async put(path, crops, version) {
             try {
                 const saved = await api.put([...path, "crops"], {crops});
-                write(this.note, text("Saved"));
+                if (version === this.version) write(this.note, text("Saved"));
                 this.take(saved, version);
                 return true;
             } catch (error) {

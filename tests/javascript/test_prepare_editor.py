@@ -180,6 +180,34 @@ def test_saved_on_the_way_to_the_next(editor: Page, server: Preparing) -> None:
     assert editor.evaluate("window.harmed") is None
 
 
+def test_it_is_saved_when_the_last_change_is(editor: Page, server: Preparing) -> None:
+    editor.evaluate("""() => {
+        const {api} = loraTrain;
+        const real = api.put;
+        let count = 0;
+        window.answers = [];
+        api.put = async (...asked) => {
+            count += 1;
+            if (count === 2) api.put = real;
+            const answer = await real.apply(api, asked);
+            await new Promise((go) => { window.answers.push(go); });
+            return answer;
+        };
+    }""")
+    note = editor.locator('[data-note="crops"]')
+    frame(editor).focus()
+    editor.keyboard.press("ArrowRight")
+    editor.wait_for_function("window.answers.length === 1")
+    editor.keyboard.press("ArrowDown")
+    editor.evaluate("editor.save(); 0")
+    editor.evaluate("window.answers[0](); 0")
+    editor.wait_for_function("window.answers.length === 2")
+    assert note.text_content() == "Saving…"
+    editor.evaluate("window.answers[1](); 0")
+    expect(note).to_have_text("Saved")
+    assert box_of(server.crops["s0"][0]) == [304, 204, 504, 404]
+
+
 def test_saved_on_leaving(editor: Page, server: Preparing) -> None:
     frame(editor).focus()
     editor.keyboard.press("ArrowDown")
