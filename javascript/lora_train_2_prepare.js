@@ -154,7 +154,9 @@
             const {changes} = this;
             this.unsaved = null;
             this.saving = this.saving.catch(() => {}).then(async () => {
-                const overview = await api.put(["projects", project.id, "prepare", "settings"], {settings});
+                this.acts += 1; // by the settings it is decided what is out of date
+                const path = ["projects", project.id, "prepare", "settings"];
+                const overview = await api.put(path, {settings}).finally(() => { this.acts += 1; });
                 this.take(overview, project, changes);
             });
             return this.saving;

@@ -122,20 +122,37 @@ def test_a_job_is_followed_to_its_end(card: Page, server: Preparing) -> None:
     assert len(server.asked) == asked  # nothing runs, and nothing is asked
 
 
-def test_an_answer_that_is_older_than_a_start_does_not_end_it(card: Page, server: Preparing) -> None:
-    card.evaluate("""() => {
-        const {api} = loraTrain;
-        window.ended = 0;
-        loraTrain.on("prepared", () => { window.ended += 1; });
-        const real = api.get;
-        api.get = async (...asked) => {
-            api.get = real;
-            const answer = await api.get(...asked);
-            await new Promise((go) => { window.release = go; });
-            return answer;
-        };
-        window.looking = preparation.look();
+LOOK_LATE = """() => {
+    const {api} = loraTrain;
+    window.ended = 0;
+    loraTrain.on("prepared", () => { window.ended += 1; });
+    const real = api.get;
+    api.get = async (...asked) => {
+        api.get = real;
+        const answer = await api.get(...asked);
+        await new Promise((go) => { window.release = go; });
+        return answer;
+    };
+    window.looking = preparation.look();
+}"""
+
+
+def test_an_answer_that_is_older_than_a_setting_does_not_say_what_is_out_of_date(card: Page, server: Preparing) -> None:
+    card.evaluate("preparation.change('tag', {threshold: 0.1})")
+    card.evaluate(LOOK_LATE)
+    card.wait_for_function("window.release !== undefined")  # answered, but of before the setting was there
+    steps = server.overview["steps"]
+    server.overview |= {"steps": {**steps, "tag": {**steps["tag"], "state": "stale"}}}
+    card.evaluate("""async () => {
+        await preparation.saved();
+        window.release();
+        await window.looking;
     }""")
+    assert card.evaluate("preparation.overview.steps.tag.state") == "stale"
+
+
+def test_an_answer_that_is_older_than_a_start_does_not_end_it(card: Page, server: Preparing) -> None:
+    card.evaluate(LOOK_LATE)
     card.wait_for_function("window.release !== undefined")  # answered, but of before the start
     server.overview |= {"job": JOB}
     card.evaluate("""async () => {
