@@ -62,7 +62,7 @@ class CellStore:
             raise UserError("preview.no_cell", key) from error
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Removes pictures, so that they are drawn again."""
+        """Removes pictures that no grid has any more."""
         for key in keys:
             self.path(key).unlink(missing_ok=True)
 
