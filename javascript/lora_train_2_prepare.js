@@ -36,13 +36,13 @@
             this.acts = 0; // begun and done, counted
             this.watching = false;
             this.saving = Promise.resolve();
-            this.settling = Promise.resolve(); // what a closed window still sets going
+            this.settling = Promise.resolve(); // the last of what closed windows still set going
+            this.unsettled = 0; // how many of them are under way
             /** @type {?{project: Project, settings: Object}} changed settings that the server does not have yet */
             this.unsaved = null;
             this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.saved()));
             on("project", () => {
                 this.overview = null;
-                this.projectId = state.project ? state.project.id : "";
                 emit("preparation", null);
             });
             on("live", () => { if (this.missed && !state.offline) attempt(() => this.look()); });
@@ -50,6 +50,11 @@
 
         get path() {
             return ["projects", state.project.id, "prepare"];
+        }
+
+        /** Of the open project; empty without one. */
+        get projectId() {
+            return state.project ? state.project.id : "";
         }
 
         get job() {
@@ -137,10 +142,31 @@
             this.saveSoon();
         }
 
-        /** Resolves when nothing is under way. */
-        async settled() {
-            await this.settling;
+        /** What a closed window still sets going, its job included. Apply may be pressed meanwhile: it waits for it. */
+        settle(work) {
+            this.unsettled += 1;
+            this.settling = this.settling.then(() => attempt(async () => {
+                await work();
+                return this.idle();
+            })).finally(() => {
+                this.unsettled -= 1;
+                emit("preparation", this.overview);
+            });
+        }
+
+        /** Resolves when no job is followed: to the one that there was. */
+        async idle() {
+            const {job} = this;
             while (this.job) await pause(SEEN / 4);
+            return job;
+        }
+
+        /** Resolves when nothing is under way: to whether to go on, as what was waited for came to its end. */
+        async settled() {
+            const closing = this.unsettled > 0;
+            const before = await this.settling;
+            const job = closing && before || await this.idle();
+            return !job || this.overview !== null && this.overview.last !== null && this.overview.last.state === "done";
         }
 
         /** Resolves when no changed setting waits any more. */

@@ -108,7 +108,7 @@
 
         async open() {
             const asked = this.askedWhom;
-            const closed = () => { this.preparation.settling = attempt(() => this.closed(asked)); };
+            const closed = () => this.preparation.settle(() => this.closed(asked));
             openSheet(text("Tags"), {kind: "lora_train_tall", closed}, this.body);
             this.form.show();
             this.shown = "";

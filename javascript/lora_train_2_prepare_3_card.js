@@ -118,7 +118,13 @@
 
         /** What is written is tagged as it is now: a crop by hand, or another threshold, came after the tags. */
         async applyAll() {
-            await this.preparation.settled();
+            const {projectId} = this.preparation;
+            const settled = await this.preparation.settled();
+            if (projectId !== this.preparation.projectId) {
+                say({sentence: text("Nothing was applied: another project was opened meanwhile.")});
+                return;
+            }
+            if (!settled) return; // stopped, or failed, as is said below the steps
             const {tag} = this.preparation.overview.steps;
             await this.preparation.start(tag.state === "stale" ? ["tag"] : [], {apply: true});
             await this.calls.changed();
@@ -212,7 +218,9 @@
             add(masks, plural(masks, "{count} mask is written", "{count} masks are written"));
             this.changes.hidden = said.length === 0;
             write(this.changeWords, text("When you apply it: {changes}.", {changes: said.join(", ")}));
-            for (const one of [this.apply, this.discard]) enable(one, !reason, reason);
+            const waits = this.preparation.unsettled > 0; // for what a window, just closed, has set going
+            enable(this.apply, !reason || waits, reason);
+            enable(this.discard, !reason, reason);
             this.undoLine.hidden = !undo;
             const signature = JSON.stringify([undo, Boolean(reason)]);
             if (!undo || this.undoShown === signature) return;

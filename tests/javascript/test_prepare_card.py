@@ -293,3 +293,39 @@ def test_the_training_follows(card: Page, server: Preparing) -> None:
     assert card.evaluate("opened") == ""
     server.overview |= {"job": None, "last": {"state": "done", "error": None, "notes": [], "ended": 1}}
     card.wait_for_function("() => window.opened === 'train'")
+
+
+CLOSED = """() => {
+    preparation.settle(() => preparation.start(["tag"])); // as the closed window of the tags does
+    return new Promise((begun) => loraTrain.on("preparation", () => { if (preparation.job) begun(); }));
+}"""
+
+
+@pytest.mark.parametrize("end", ["done", "stopped", "failed"])
+def test_apply_waits_for_what_a_closed_window_set_going(card: Page, server: Preparing, end: str) -> None:
+    """The window of the tags has just been closed, and its job runs: a press is not lost, nor does it outlive a stop."""
+    tell(card, server, changes={"pictures": 0, "added": 0, "removed": 0, "captions": 4, "masks": 0})
+    server.overview |= {"job": JOB}
+    card.evaluate(CLOSED)
+    expect(action(card, "discard")).to_be_disabled()
+    action(card, "apply").click()
+    expect(action(card, "apply")).to_have_attribute("aria-busy", "true")
+    assert [one["apply"] for one in server.posts("start")] == [False]
+    server.overview |= {"job": None, "last": {"state": end, "error": None, "notes": [], "ended": 1}}
+    expect(action(card, "apply")).not_to_have_attribute("aria-busy", "true")
+    assert [one["apply"] for one in server.posts("start")] == [False, True][: 2 if end == "done" else 1]
+
+
+def test_apply_is_of_the_project_in_which_it_was_pressed(card: Page, server: Preparing) -> None:
+    tell(card, server, changes={"pictures": 0, "added": 0, "removed": 0, "captions": 4, "masks": 0})
+    server.overview |= {"job": JOB}
+    card.evaluate(CLOSED)
+    action(card, "apply").click()
+    expect(action(card, "apply")).to_have_attribute("aria-busy", "true")
+    server.overview |= {"job": None}
+    card.evaluate("""() => {
+        loraTrain.state.project = {id: "q", title: "Q", kind: "character"};
+        loraTrain.emit("project", loraTrain.state.project);
+    }""")
+    card.wait_for_function("() => loraTrain.messages.textContent.includes('Nothing was applied: another project')")
+    assert [one["apply"] for one in server.posts("start")] == [False]
