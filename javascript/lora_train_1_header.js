@@ -132,23 +132,19 @@
         openTab("dataset");
     }
 
-    const loading = {wanted: "", newest: null};
+    const loading = {wanted: "", order: new loraTrain.Latest()};
 
-    /** Reads the projects anew, and opens the one of that id; of several readings the newest is taken. */
-    function loadProjects(wanted = "") {
+    /** Reads the projects anew, and opens the one of that id. */
+    async function loadProjects(wanted = "") {
         loading.wanted = wanted || loading.wanted;
-        const reading = api.get(["projects"]).then((answer) => {
-            if (loading.newest !== reading) return loading.newest;
-            state.projects = answer.projects;
-            emit("projects", answer);
-            for (const problem of answer.problems) say({sentence: problem, kind: "error"});
-            const id = loading.wanted || (state.project && state.project.id) || "";
-            loading.wanted = "";
-            choose(id);
-            return null;
-        });
-        loading.newest = reading;
-        return reading;
+        const answer = await loading.order.ask(() => api.get(["projects"]));
+        if (!answer) return;
+        state.projects = answer.projects;
+        emit("projects", answer);
+        for (const problem of answer.problems) say({sentence: problem, kind: "error"});
+        const id = loading.wanted || (state.project && state.project.id) || "";
+        loading.wanted = "";
+        choose(id);
     }
 
     /** Makes the project of that id the open one; the newest where there is none of that id. */

@@ -11,7 +11,7 @@
 
     let wake = null;
     let looking = false;
-    let asked = 0; // for runs, counted: only the newest answer is shown
+    const order = new loraTrain.Latest(); // of the runs
 
     /** Looks at once, instead of when the second is over. */
     function lookNow() {
@@ -53,12 +53,11 @@
     }
 
     async function loadRuns() {
-        const project = state.project;
-        const turn = asked += 1;
-        const runs = project ? (await api.get(["projects", project.id, "runs"])).runs : [];
-        if (turn !== asked || project && (!state.project || project.id !== state.project.id)) return;
-        state.runs = runs;
-        emit("runs", runs);
+        const answer = await order.ask(async () => (
+            state.project ? api.get(["projects", state.project.id, "runs"]) : {runs: []}));
+        if (!answer) return;
+        state.runs = answer.runs;
+        emit("runs", state.runs);
     }
 
     async function watch() {
@@ -90,6 +89,7 @@
     onStart(() => {
         on("visible", () => { if (visible()) lookNow(); });
         on("project", () => {
+            order.changed();
             state.runs = [];
             attempt(loadRuns);
         });

@@ -13,6 +13,7 @@
         constructor(panel) {
             /** @type {{trash_id: string, title: string, count: number, deleted: number}[]} */
             this.trash = [];
+            this.order = new loraTrain.Latest(); // of concepts and trash
             this.concepts = new loraTrain.ConceptBar({
                 chosen: (id) => this.showConcept(id),
                 changed: () => this.refresh(),
@@ -190,24 +191,28 @@
             this.work.hidden = !state.project;
             this.welcome.hidden = state.project !== null;
             if (!state.project) this.showWelcome();
-            else await this.refresh(() => this.grid.show(""));
+            else await this.refresh();
         }
 
         /** Reads concepts, trash and pictures again. */
-        async refresh(showPictures = () => this.grid.reload()) {
+        async refresh() {
             const project = state.project;
             if (!project) return;
             attempt(() => this.preparation.look());
-            const [details, trash] = await Promise.all([api.get(this.path), api.get([...this.path, "trash"])]);
+            const {path} = this;
+            const answer = await this.order.ask(() => Promise.all([api.get(path), api.get([...path, "trash"])]));
             if (project !== state.project) return;
-            this.trash = trash.trash;
-            this.concepts.show(details.concepts);
-            this.grid.concept = this.concepts.chosen;
-            const targets = details.concepts.map((one) => [one.id, one.name]);
-            fill(this.target, [["", text("Move to…")], ...targets], "");
-            this.trainNow.refresh();
-            await showPictures();
+            if (answer) this.take(...answer);
+            await this.grid.reload();
             this.showCounts();
+        }
+
+        take({concepts}, {trash}) {
+            this.trash = trash;
+            this.concepts.show(concepts);
+            this.grid.concept = this.concepts.chosen;
+            fill(this.target, [["", text("Move to…")], ...concepts.map((one) => [one.id, one.name])], "");
+            this.trainNow.refresh();
         }
 
         async showConcept(id) {

@@ -49,15 +49,20 @@
 
         /** Shows the pictures of a concept ("" for all), from the top. */
         async show(concept) {
+            this.start(concept);
+            await this.reload();
+        }
+
+        start(concept) {
             this.concept = concept;
             this.chosen.clear();
             this.focused = this.anchor = 0;
             this.element.scrollTop = 0;
-            await this.reload();
         }
 
         /** Forgets the pictures of another project: this one's routes do not know them. */
         empty() {
+            this.start("");
             this.generation += 1;
             this.pages.clear();
             this.pictures = [];

@@ -33,7 +33,7 @@
             this.panel = null;
             this.looked = 0; // when the overview was read
             this.changes = 0; // of settings, counted: an older answer does not overwrite them
-            this.acts = 0; // begun and done, counted
+            this.order = new loraTrain.Latest();
             this.watching = false;
             this.saving = Promise.resolve();
             this.settling = Promise.resolve(); // the last of what closed windows still set going
@@ -42,6 +42,7 @@
             this.unsaved = null;
             this.saveSoon = later(SAVE_WAIT, () => attempt(() => this.saved()));
             on("project", () => {
+                this.order.drop();
                 this.overview = null;
                 emit("preparation", null);
             });
@@ -75,15 +76,14 @@
         async look() {
             this.missed = false;
             try {
-                for (;;) {
-                    const {project} = state;
-                    if (!project) return;
-                    const {changes, acts} = this;
+                const {project} = state;
+                if (!project) return;
+                const answer = await this.order.ask(async () => {
+                    const {changes} = this;
                     const [overview] = await Promise.all([api.get(this.path), this.readSchema()]);
-                    if (acts !== this.acts) continue; // perhaps of before: it would end what was just begun
-                    this.take(overview, project, changes);
-                    return;
-                }
+                    return {overview, changes};
+                });
+                if (answer) this.take(answer.overview, project, answer.changes);
             } catch (error) {
                 if (error.status !== 0) throw error;
                 this.missed = true;
@@ -121,8 +121,7 @@
             const {project} = state;
             const {path} = this; // another project may be opened while the settings are saved
             await this.saved();
-            this.acts += 1;
-            const answer = await api.post([...path, ...action.split("/")], body).finally(() => { this.acts += 1; });
+            const answer = await this.order.change(() => api.post([...path, ...action.split("/")], body));
             this.take(answer.overview || answer, project);
             lookNow();
             return answer;
@@ -180,9 +179,8 @@
             const {changes} = this;
             this.unsaved = null;
             this.saving = this.saving.catch(() => {}).then(async () => {
-                this.acts += 1; // by the settings it is decided what is out of date
                 const path = ["projects", project.id, "prepare", "settings"];
-                const overview = await api.put(path, {settings}).finally(() => { this.acts += 1; });
+                const overview = await this.order.change(() => api.put(path, {settings}));
                 this.take(overview, project, changes);
             });
             return this.saving;

@@ -44,11 +44,10 @@
             this.panel = null;
             this.pictures = new loraTrain.TagPictures(this);
             this.aged = ""; // the revision of which the known pictures are, or are being read again
-            this.asking = 0; // questions for pictures, counted: only the newest answer is shown
+            this.findings = new loraTrain.Latest(); // questions for pictures
             /** @type {?Promise} of the filter that somebody asked for, until it is answered */
             this.filtering = null;
-            this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
-            this.looks = 0; // begun, counted: an older answer is not taken over after a newer question
+            this.order = new loraTrain.Latest(); // of the overview
             this.queue = Promise.resolve(); // what is to be saved, one after the other
             this.clicks = Promise.resolve(); // what changes the filter
             this.sought = ""; // the revision that was known when pictures were asked for last
@@ -72,7 +71,8 @@
             this.overview = this.found = null;
             this.selected.clear();
             this.current = this.anchor = "";
-            this.asking += 1;
+            this.order.drop();
+            this.findings.drop();
             this.pictures.forget();
             emit("tags", null);
             emit("tags-found", null);
@@ -85,12 +85,10 @@
 
         /** Reads the overview again, and what it says is different. */
         async look() {
-            const {project, changes} = this;
+            const {project, path} = this;
             if (!project) return;
-            const turn = this.looks += 1;
-            const overview = await api.get(this.path);
-            const newest = turn === this.looks && changes === this.changes;
-            if (project === this.project && newest) this.take(overview);
+            const overview = await this.order.ask(() => api.get(path));
+            if (overview) this.take(overview);
             if (project === this.project && !this.found) await this.find("");
         }
 
@@ -125,9 +123,8 @@
 
         /** Does something after everything that was begun before it. */
         inTurn(work) {
-            const count = () => { this.changes += 1; };
-            count();
-            const turn = this.queue.then(work).finally(count);
+            const {queue} = this;
+            const turn = this.order.change(() => queue.then(work));
             this.queue = turn.catch(() => {});
             return turn;
         }
@@ -145,13 +142,11 @@
             const again = filter === undefined || before !== null && filter === before.filter;
             const {order, reverse} = {order: "name", reverse: false, ...before, ...look};
             const question = {filter: filter ?? (before ? before.filter : ""), order, reverse};
-            this.asking += 1;
             this.sought = this.overview ? this.overview.revision : "";
-            const {asking} = this;
-            const answering = this.ask(question);
+            const answering = this.findings.ask(() => this.ask(question));
             if (filter !== undefined) this.waitFor(answering);
             const answer = await answering;
-            if (asking !== this.asking || project !== this.project) return;
+            if (!answer) return;
             this.found = {...question, ...answer};
             this.place(again ? before : null);
             if (before) this.age(answer.revision);
@@ -272,7 +267,7 @@
             try {
                 const overview = await api.post([...this.path, ...action.split("/")], body);
                 if (project !== this.project) return;
-                this.changes += 1; // an answer of before may still be on its way
+                this.order.changed(); // an answer of before may still be on its way
                 this.take(overview);
                 await this.find();
             } catch (error) {

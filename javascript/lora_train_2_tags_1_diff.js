@@ -175,7 +175,7 @@
             this.ask = ask;
             this.told = told;
             this.offset = 0;
-            this.turn = 0;
+            this.order = new loraTrain.Latest();
             this.status = make("p", {class: "lora_train_diff_status", role: "status", "data-note": "changes"});
             this.notes = make("ul", {class: "lora_train_warnings"});
             this.counts = make("div", {class: "lora_train_diff_sides"});
@@ -195,28 +195,25 @@
             return press;
         }
 
-        /** Asks from the first page on. An answer that a later question has overtaken is not shown. */
+        /** Asks from the first page on. */
         async read(offset = 0) {
-            const turn = this.turn += 1;
             this.element.setAttribute("aria-busy", "true");
             if (this.list.children.length === 0) write(this.status, text("Working it out…"));
             try {
-                const answer = await this.ask(offset, PAGE);
-                if (turn !== this.turn) return;
+                const answer = await this.order.ask(() => this.ask(offset, PAGE));
+                if (!answer) return;
                 this.offset = offset;
                 this.show(answer);
                 this.told(answer, null);
+                this.element.setAttribute("aria-busy", "false");
             } catch (error) {
-                if (turn !== this.turn) return;
                 this.clear();
                 this.told(null, error);
-            } finally {
-                if (turn === this.turn) this.element.setAttribute("aria-busy", "false");
             }
         }
 
         clear(words = "") {
-            this.turn += 1;
+            this.order.drop();
             this.element.setAttribute("aria-busy", "false");
             write(this.status, words);
             for (const one of [this.notes, this.counts, this.list]) one.replaceChildren();

@@ -14,7 +14,7 @@
         /** @param {TagModel} model */
         constructor(model) {
             this.model = model;
-            this.turn = 0;
+            this.order = new loraTrain.Latest();
             this.input = make("input", {class: "lora_train_input", type: "text", name: "trigger", maxlength: LONGEST,
                 autocomplete: "off", spellcheck: "false", translate: "no",
                 placeholder: text("A word without a meaning, such as hana1")});
@@ -65,18 +65,18 @@
         }
 
         typed() {
-            this.turn += 1;
+            this.order.drop();
             enable(this.press, false, text("It is being checked."));
             this.checkSoon();
         }
 
-        /** Asks what speaks against the word; an answer that a later question has overtaken is not shown. */
+        /** Asks what speaks against the word. */
         async check() {
-            const turn = this.turn += 1;
             const {word, model} = this;
-            const [{notes, missing}, elsewhere] = await Promise.all([
-                api.get([...model.path, "trigger"], {word}), this.elsewhere(word)]);
-            if (turn !== this.turn || !model.overview) return;
+            const answer = await this.order.ask(() => Promise.all([
+                api.get([...model.path, "trigger"], {word}), this.elsewhere(word)]));
+            if (!answer || !model.overview) return;
+            const [{notes, missing}, elsewhere] = answer;
             const same = word === this.current;
             this.notes.replaceChildren(...notes.map((one) => make("li", {}, one)));
             write(this.facts, [

@@ -41,8 +41,7 @@
             this.project = "";
             /** @type {?Element} what has to be in sight for the server to be watched */
             this.panel = null;
-            this.changes = 0; // begun and done, counted: what was asked for before one of them is not taken over
-            this.looks = 0; // begun, counted: an older answer is not taken over after a newer question
+            this.order = new loraTrain.Latest();
             this.stars = Promise.resolve(); // those that are being given
             on("project", () => this.open());
             on("ended", (run) => this.runEnded(run));
@@ -129,7 +128,7 @@
             const id = state.project ? state.project.id : "";
             if (id === this.project) return;
             this.project = id;
-            this.changes += 1;
+            this.order.changed();
             this.overview = null;
             this.known = readMemory(id);
             this.forget();
@@ -146,29 +145,27 @@
 
         /** Shows another grid. */
         async show(id) {
-            this.changes += 1;
+            this.order.changed();
             this.known = {...this.known, grid: id, cell: ""};
             this.wanted = id;
             await this.look();
         }
 
-        /** Reads the overview and the grid that is shown anew; again, where something was changed meanwhile. */
+        /** Reads the overview and the grid that is shown anew. */
         async look() {
-            const turn = this.looks += 1;
-            for (;;) {
-                const {project, changes} = this;
-                if (!project) return;
-                const overview = await api.get(this.root());
-                const id = this.which(overview.grids);
-                const grid = id ? await this.read(id) : null;
-                if (turn !== this.looks || project !== this.project) return;
-                if (changes !== this.changes) continue;
-                this.overview = overview;
-                this.take(grid);
-                this.remember();
-                emit("previews", this);
-                return;
-            }
+            const answer = await this.order.ask(() => this.readAll());
+            if (!answer) return;
+            this.overview = answer.overview;
+            this.take(answer.grid);
+            this.remember();
+            emit("previews", this);
+        }
+
+        async readAll() {
+            if (!this.project) return null;
+            const overview = await api.get(this.root());
+            const id = this.which(overview.grids);
+            return {overview, grid: id ? await this.read(id) : null};
         }
 
         async read(id) {
@@ -221,9 +218,9 @@
         }
 
         async poll() {
-            const {changes, looks} = this;
+            const isNew = this.order.mark();
             const said = await api.get(this.path(), {cells: false});
-            if (changes !== this.changes || looks !== this.looks) return;
+            if (!isNew()) return;
             if (!this.takeState(said)) await this.look();
         }
 
@@ -270,11 +267,9 @@
          * @param {function(): Promise} work
          */
         async act(work) {
-            this.changes += 1;
             try {
-                return await work();
+                return await this.order.change(work);
             } finally {
-                this.changes += 1;
                 await attempt(() => this.look());
             }
         }
@@ -284,8 +279,7 @@
             const {project} = this;
             const path = this.path("stars");
             const turn = this.stars.then(async () => {
-                this.changes += 1;
-                const said = await api.put(path, body).finally(() => { this.changes += 1; });
+                const said = await this.order.change(() => api.put(path, body));
                 if (project === this.project && !this.takeState(said)) await this.look();
             });
             this.stars = turn.catch(() => {});

@@ -39,7 +39,7 @@
             /** @type {Map<string, GridField>} by the setting's name */
             this.fields = new Map();
             this.grid = ""; // id of the one that is changed; "" makes a new one
-            this.asking = 0; // questions, counted: only the newest answer is shown
+            this.order = new loraTrain.Latest(); // of what is planned
             /** @type {?{question: Object, answer: Object}} what is shown */
             this.planned = null;
             const changed = () => this.changed();
@@ -81,7 +81,7 @@
         }
 
         closed() {
-            this.asking += 1;
+            this.order.drop();
         }
 
         build() {
@@ -182,7 +182,7 @@
 
         changed() {
             this.planned = null;
-            this.asking += 1;
+            this.order.drop();
             const own = this.fields.get("prompts").value.trim() !== "";
             for (const name of OURS) this.fields.get(name).element.hidden = own;
             this.runs.none = this.files.values.length ? "" : text("The newest one that has saved a file.");
@@ -193,15 +193,14 @@
         }
 
         async read() {
-            this.asking += 1;
-            const {asking, question} = this;
+            const {question} = this;
             let [answer, problem] = [null, null];
             try {
-                answer = await api.post(this.model.root("plan"), question);
+                answer = await this.order.ask(() => api.post(this.model.root("plan"), question));
+                if (!answer) return;
             } catch (error) {
                 problem = error;
             }
-            if (asking !== this.asking) return;
             this.result.removeAttribute("aria-busy");
             this.planned = answer ? {question, answer} : null;
             this.blame(problem);

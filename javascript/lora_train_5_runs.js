@@ -20,7 +20,7 @@
         constructor(panel) {
             /** @type {string} id of the run shown in detail */
             this.opened = "";
-            this.wanted = ""; // id of the run whose details were asked for last
+            this.order = new loraTrain.Latest(); // of the details
             /** @type {string[]} ids of those to compare, at most two */
             this.compared = [];
             this.compareButton = button(text("Compare two"), {name: "compare", run: () => this.compare()});
@@ -114,9 +114,8 @@
 
         async open(id) {
             const project = state.project;
-            this.wanted = id;
-            const details = await api.get(["projects", project.id, "runs", id]);
-            if (project !== state.project || this.wanted !== id) return;
+            const details = await this.order.ask(() => api.get(["projects", project.id, "runs", id]));
+            if (!details || project !== state.project) return;
             this.opened = id;
             this.show();
             const view = new loraTrain.RunDetails(details, () => attempt(() => this.remove(details)));
@@ -126,9 +125,10 @@
 
         async compare() {
             const project = state.project;
-            this.wanted = "";
-            const both = await Promise.all(this.compared.map((id) => api.get(["projects", project.id, "runs", id])));
-            if (project !== state.project) return;
+            const ids = this.compared;
+            const both = await this.order.ask(() => Promise.all(
+                ids.map((id) => api.get(["projects", project.id, "runs", id]))));
+            if (!both || project !== state.project) return;
             both.sort((a, b) => a.created - b.created);
             this.opened = "";
             this.show();
