@@ -204,6 +204,30 @@ def test_of_two_readings_of_the_projects_the_newest_is_taken(open_page: Callable
     assert page.evaluate("loraTrain.state.project.id") == "p2"
 
 
+def test_of_two_readings_of_the_concepts_the_newest_is_taken(open_page: Callable[..., Page], answers: Answers) -> None:
+    concept = {"id": "c", "name": "old", "repeats": 1, "regularization": False, "pictures": 0}
+    answers.bodies["projects/p1"] = {**PROJECT, "concepts": [concept]}
+    page = open_page()
+    chips = page.locator(".lora_train_chip")
+    expect(chips.filter(has_text="old")).to_have_count(1)
+    page.evaluate("""async () => {
+        const {api} = loraTrain;
+        const real = api.get;
+        const old = await api.get(["projects", "p1"]);
+        api.get = (parts, ...more) => {
+            if (parts.join("/") !== "projects/p1") return real.call(api, parts, ...more);
+            api.get = real;
+            return new Promise((answer) => { window.answerLate = () => answer(old); });
+        };
+        window.refreshed = loraTrain.dataset.refresh();
+    }""")
+    page.wait_for_function("() => window.answerLate")
+    answers.bodies["projects/p1"] = {**PROJECT, "concepts": [{**concept, "name": "new"}]}
+    page.evaluate("async () => { await loraTrain.dataset.refresh(); answerLate(); await window.refreshed; }")
+    expect(chips.filter(has_text="new")).to_have_count(1)
+    expect(chips.filter(has_text="old")).to_have_count(0)
+
+
 def test_an_error_of_the_server_is_shown(open_page: Callable[..., Page], answers: Answers) -> None:
     page = open_page()
     expect(project_select(page)).to_have_value("p1")
