@@ -313,11 +313,14 @@ class Host(Protocol):
         """A new file is visible at once."""
         ...
 
-    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+    def check_lora(
+        self, path: Path, checkpoint: str = "", commands: Commands | None = None, events: EventSink | None = None
+    ) -> LoraCheck:
         """Reads a LoRA file by the loader that it draws with, and looks what of it fits `checkpoint`; nothing is drawn.
 
         Without a name it is the checkpoint that is loaded, else the one that would be. Takes the host's lock if it needs
-        it, so it may not be called within a session. Raises UserError for a file that cannot be read or is no LoRA.
+        it, as `session` does, so it may not be called within one. Raises UserError for a file that cannot be read or is
+        no LoRA.
         """
         ...
 

@@ -145,7 +145,9 @@ class EmbeddedHost:
         """A new file is visible at once. Files are known by path and time of change, so nothing old is ever shown."""
         self._adapters.clear()
 
-    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+    def check_lora(
+        self, path: Path, checkpoint: str = "", commands: Commands | None = None, events: EventSink | None = None
+    ) -> LoraCheck:
         """See `host.base.Host.check_lora`. Only the checkpoint's shape is looked at, so it needs no lock.
 
         Raises UserError as `files.load_lora` and `describe`, and host.no_checkpoint.

@@ -153,7 +153,7 @@ def pick(
         events(Stage("picking.stage_writing"))
         names = write_set(place, edition)
         events(Stage("picking.stage_checking"))
-        check = host.check_lora(place / names[-1], _checkpoint(host, edition, shown))
+        check = host.check_lora(place / names[-1], _checkpoint(host, edition, shown), commands, events)
         if not check.matched:
             raise UserError("picking.unfit", source.name, total=check.total)
         notes = _notes(check)

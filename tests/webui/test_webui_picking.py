@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.helpers.serving import wait_for
-from tests.helpers.webui import Drawn, Webui, settings_for
+from tests.helpers.webui import Drawn, Webui, in_thread, settings_for
 from tests.webui.conftest import new_project
 from tests.webui.test_webui_grid import HARD, HARD_PROMPT
 
@@ -204,3 +204,25 @@ def test_a_file_that_no_prompt_can_name_is_picked_under_one_that_can(made: Made)
         assert again.pixels == drawn.pixels and "<lora:Better named:0.5>" in again.infotext
     finally:
         colon.unlink()
+
+
+def test_a_pick_that_waits_for_the_webui_can_be_cancelled(made: Made) -> None:
+    webui, grids = made.webui, f"projects/{made.project}/grids"
+    cell, names = made.cell(), sorted(path.name for path in webui.loras.iterdir())
+
+    def picking() -> dict[str, Any]:
+        return webui.rest.get(grids)["picking"]
+
+    webui.hold("sampling", after=2)
+    drawn = in_thread(webui.txt2img)
+    webui.wait_held()
+    made.pick(cell, "Never", wait=False)
+    wait_for(picking, lambda told: told["stage"] == "Waiting for the model to be free", 30)
+    webui.rest.post(f"{grids}/cancel-pick", {})
+    ended = wait_for(picking, lambda told: told["state"] in END, 30)  # the generation has not gone on yet
+    assert (ended["state"], ended["result"], ended["error"]) == ("stopped", None, None)
+    assert sorted(path.name for path in webui.loras.iterdir()) == names
+    webui.release()
+    assert drawn.result(60).pixels == webui.txt2img().pixels
+    assert made.pick(cell, "Afterwards")["difference"] == 0
+    assert webui.complaints() == []

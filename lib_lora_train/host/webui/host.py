@@ -120,9 +120,11 @@ class WebuiHost:
         """A new file is visible at once."""
         LoraExtension().refresh()
 
-    def check_lora(self, path: Path, checkpoint: str = "") -> LoraCheck:
+    def check_lora(
+        self, path: Path, checkpoint: str = "", commands: Commands | None = None, events: EventSink | None = None
+    ) -> LoraCheck:
         """See `host.base.Host.check_lora`: by the WebUI's Lora extension, or by our own loader where it is off."""
-        with self.session() as session:
+        with self.session(commands, events) as session:
             return session.check_lora(path, checkpoint)
 
     def pictures_at_once(self, width: int, height: int) -> int:
