@@ -24,6 +24,7 @@ from lib_lora_train.runs.pick_files import run_checkpoints
 from lib_lora_train.runs.pick_records import DONE, PUBLISHING, UNDONE, list_picks, write_pick
 from lib_lora_train.runs.picking import Choice, pick, suggest_name, unpick
 from lib_lora_train.runs.publishing import published
+from lib_lora_train.signals import Commands
 from tests.helpers.studios import filled_project, run_settings, studio_host
 
 FIRST, LAST = "Zuna-r01-000001.safetensors", "Zuna-r01-000003.safetensors"
@@ -260,7 +261,7 @@ def test_an_edited_card_is_not_lost_by_undoing(place) -> None:
 def test_a_file_that_fits_nothing_is_not_published(place, monkeypatch: pytest.MonkeyPatch) -> None:
     host, project = place
     before = tree(host.paths.loras)
-    monkeypatch.setattr(type(host), "check_lora", lambda self, path, checkpoint: LoraCheck(0, 24, ("lora_unet_x",)))
+    monkeypatch.setattr(type(host), "check_lora", lambda self, *given: LoraCheck(0, 24, ("lora_unet_x",)))
     with pytest.raises(UserError) as caught:
         pick(host, project, chosen())
     assert caught.value.code == "picking.unfit" and tree(host.paths.loras) == before and list_picks(project) == []
@@ -269,14 +270,15 @@ def test_a_file_that_fits_nothing_is_not_published(place, monkeypatch: pytest.Mo
 def test_the_hosts_loader_sees_the_very_file_that_is_published(place, monkeypatch: pytest.MonkeyPatch) -> None:
     host, project = place
     seen = []
+    stop, told = Commands(), []
 
-    def check(self, path: Path, checkpoint: str) -> LoraCheck:
-        assert checkpoint == "tiny"
+    def check(self, path: Path, checkpoint: str, *waiting: object) -> LoraCheck:
+        assert checkpoint == "tiny" and waiting == (stop, told.append)  # so that it can be told while it waits
         seen.append((path.name, path.read_bytes(), (self.paths.loras / "Zuna 2.safetensors").exists()))
         return LoraCheck(20, 24, ("lora_unet_x",))
 
     monkeypatch.setattr(type(host), "check_lora", check)
-    made = pick(host, project, chosen())
+    made = pick(host, project, chosen(), None, stop, told.append)
     assert seen == [("Zuna 2.safetensors", (host.paths.loras / "Zuna 2.safetensors").read_bytes(), False)]
     assert [note.code for note in made.notes] == ["picking.partly"] and made.as_dict()["unmatched"] == ["lora_unet_x"]
 
