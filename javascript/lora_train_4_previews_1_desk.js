@@ -20,6 +20,7 @@
             this.row = this.column = 0;
             /** @type {"picture"|"difference"|"flicker"} */
             this.mode = "picture";
+            this.differences = false; // in the grid, all of them
             this.arrangement = memory.read("previews_arrangement") || "files";
             this.swapped = memory.read("previews_swapped") === "1";
             this.size = SIZES.includes(Number(memory.read("previews_size"))) ? Number(memory.read("previews_size"))
@@ -125,6 +126,12 @@
             emit("previews-view", this);
         }
 
+        /** The grid shows how each picture differs from the one without the LoRA, or the pictures. */
+        turnDifferences() {
+            this.differences = !this.differences;
+            emit("previews-view", this);
+        }
+
         /** One size larger (1) or smaller (-1). */
         zoom(by) {
             const at = SIZES.indexOf(this.size) + by;
@@ -212,6 +219,7 @@
             const cell = model.chosenCell;
             if (key === "d") this.setMode("difference");
             else if (key === "f") this.setMode("flicker");
+            else if (key === "x") this.turnDifferences();
             else if (key === "m" && cell) model.mark(cell.key);
             else if (key === "+" || key === "=") this.zoom(1);
             else if (key === "-") this.zoom(-1);

@@ -93,6 +93,10 @@
             this.all = button(text("Show all"), {
                 kind: "quiet", name: "show-all-cells", run: () => desk.filterNothing(),
             });
+            this.differences = button(text("Differences"), {
+                name: "all-differences", run: () => desk.turnDifferences(),
+                title: text("How each picture differs from the one without the LoRA (X)"),
+            });
             const sized = (sign, name, words, run) => {
                 const press = button(sign, {name, title: words, run});
                 press.setAttribute("aria-label", words);
@@ -101,6 +105,7 @@
             this.element = make("div", {class: "lora_train_row lora_train_matrix_bar"},
                 this.arrangement, this.swap, ...this.filters.map((one) => one.element), this.all,
                 make("div", {class: "lora_train_row lora_train_end"}, this.makeSelection(),
+                    this.differences,
                     sized("−", "zoom-out", text("Smaller (−, or Ctrl and the wheel)"), () => desk.zoom(-1)),
                     sized("+", "zoom-in", text("Larger (+, or Ctrl and the wheel)"), () => desk.zoom(1)),
                     button(text("Fit"), {name: "zoom-fit", title: text("As large as the columns fit"),
@@ -134,6 +139,8 @@
             this.arrangement.value = desk.arrangement;
             for (const one of this.filters) one.show();
             this.all.hidden = !desk.filtered;
+            this.differences.hidden = model.grid.weights.every((weight) => weight !== 0);
+            this.differences.setAttribute("aria-pressed", String(desk.differences));
             this.selection.hidden = model.selected.size === 0;
             write(this.count, plural(model.selected.size, "{count} picture chosen", "{count} pictures chosen"));
             loraTrain.enable(this.redraw, model.grid.job === null, text("The grid is being drawn."));
@@ -151,6 +158,7 @@
                 [["Home", "End"], text("First and last of the row")],
                 [["PageUp", "PageDown"], text("A page up and down")],
                 [["Enter"], text("Full screen")],
+                [["X"], text("All as differences from the pictures without the LoRA")],
                 [["+", "−"], text("Larger and smaller; also Ctrl and the wheel")],
                 [[text("Space"), text("Ctrl+click")], text("Choose several, to draw them again")],
                 [[text("Shift+click")], text("Choose all between")],

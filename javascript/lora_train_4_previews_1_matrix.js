@@ -141,16 +141,25 @@
             const cell = make("div", {
                 class: "lora_train_matrix_cell", role: "gridcell", id: newId(), "aria-colindex": column + 2,
                 data: {row, column},
-            }, make("img", {alt: "", draggable: "false", decoding: "async", hidden: true}),
+            }, make("span", {class: "lora_train_matrix_pictures"}),
             make("span", {class: "lora_train_matrix_stars", "aria-hidden": "true"}),
             make("span", {class: "lora_train_matrix_sign", "aria-hidden": "true"}));
             cell.style.left = `${this.geometry.x[column]}px`;
-            const [image] = cell.children;
-            image.addEventListener("load", () => this.loaded.add(image.src));
-            image.addEventListener("error", () => { cell.dataset.state = "broken"; });
+            this.addPicture(cell);
             known.cells.set(column, cell);
             known.element.append(cell);
             return cell;
+        }
+
+        /** The picture of a cell, or a second one that lies on it. */
+        addPicture(cell) {
+            const image = make("img", {alt: "", draggable: "false", decoding: "async", hidden: true});
+            image.addEventListener("load", () => {
+                this.loaded.add(image.src);
+                this.showApart(cell);
+            });
+            image.addEventListener("error", () => { cell.dataset.state = "broken"; });
+            cell.firstElementChild.append(image);
         }
 
         /** Shows in a place what is there now; nothing is touched where nothing changed. */
@@ -164,28 +173,43 @@
             const recommended = cell.key === model.recommended;
             const focused = row === desk.row && column === desk.column;
             const chosen = cell.key === model.chosen;
-            const address = cell.made ? model.address(cell.key, this.large ? "picture" : "thumbnail") : "";
-            const signature = [cell.key, address, cell.stars, recommended, focused, chosen, cell.key === model.marked,
-                model.selected.has(cell.key), this.state, JSON.stringify(cell.scores)].join("|");
+            const address = this.address(cell);
+            const plain = desk.differences && cell.column >= 0 ? this.address(model.plain(cell)) : "";
+            const signature = [cell.key, address, plain, cell.stars, recommended, focused, chosen,
+                cell.key === model.marked, model.selected.has(cell.key), this.state,
+                JSON.stringify(cell.scores)].join("|");
             if (element.signature === signature) return;
             element.signature = signature;
             element.hidden = false;
-            Object.assign(element.dataset, {key: cell.key, state: cell.made ? "made" : this.state, address});
+            Object.assign(element.dataset, {key: cell.key, state: cell.made ? "made" : this.state, address, plain});
             element.setAttribute("aria-selected", String(chosen || model.selected.has(cell.key)));
             element.setAttribute("aria-label", cellTold(model.grid, cell, recommended));
             element.classList.toggle("lora_train_focused", focused);
             element.classList.toggle("lora_train_matrix_chosen", chosen);
             element.classList.toggle("lora_train_matrix_selected", model.selected.has(cell.key));
             element.classList.toggle("lora_train_matrix_best", recommended);
-            const [image, stars, sign] = element.children;
+            const [pictures, stars, sign] = element.children;
             stars.textContent = cell.stars ? `★${cell.stars}` : "";
             sign.textContent = [cell.key === model.marked ? "⇄" : "", recommended ? "✓" : ""].join("");
+            if (plain && !pictures.children[1]) this.addPicture(element);
+            if (!plain && pictures.children[1]) pictures.children[1].remove();
             if (!address) {
-                image.hidden = true;
-                image.removeAttribute("src");
-            } else if (this.loaded.has(address)) {
-                this.showPicture(image, address);
+                pictures.children[0].hidden = true;
+                pictures.children[0].removeAttribute("src");
             }
+            if (this.loaded.has(address)) this.showPicture(pictures.children[0], address);
+            if (this.loaded.has(plain)) this.showPicture(pictures.children[1], plain);
+            this.showApart(element);
+        }
+
+        /** Of a cell's picture; empty where there is none. @param {?PreviewCell} cell */
+        address(cell) {
+            return cell && cell.made ? this.model.address(cell.key, this.large ? "picture" : "thumbnail") : "";
+        }
+
+        /** A cell's two pictures lie on each other as a difference as soon as both are there. */
+        showApart({classList, dataset: {address, plain}}) {
+            classList.toggle("lora_train_matrix_apart", this.loaded.has(address) && this.loaded.has(plain));
         }
 
         /** Whether a thumbnail would be blurred. */
@@ -201,9 +225,9 @@
         /** Loads what is still in sight. */
         loadPictures() {
             for (const {cells} of this.rows.values()) {
-                for (const element of cells.values()) {
-                    const {address} = element.dataset;
-                    if (address) this.showPicture(element.firstElementChild, address);
+                for (const {dataset: {address, plain}, firstElementChild: {children}} of cells.values()) {
+                    if (address) this.showPicture(children[0], address);
+                    if (plain) this.showPicture(children[1], plain);
                 }
             }
         }

@@ -103,8 +103,17 @@ class Tagging:
         else:
             route.fulfill(status=status, json=answer)
 
-    def release(self) -> None:
-        """Answers the oldest of the questions that wait."""
+    def wait_held(self, page: Page) -> None:
+        """Until a question has come that waits."""
+        for _ in range(1000):
+            if self.held:
+                return
+            page.wait_for_timeout(10)
+        raise AssertionError(f"{self.holding or 'nothing'} was not asked for")
+
+    def release(self, page: Page) -> None:
+        """Answers the oldest of the questions that wait, once there is one."""
+        self.wait_held(page)
         self.held.pop(0)()
 
     def answer(self, what: str, query: dict[str, str], body: Any) -> dict[str, Any]:

@@ -150,6 +150,7 @@ def test_a_busy_model_is_said_and_the_form_stays(page: Page, picks: Picks) -> No
     dialog.locator('[name="notes"]').fill("mine")
     for _ in range(2):
         use(dialog)
+        expect(dialog.locator('[data-action="pick"]')).not_to_have_attribute("aria-busy", "true")  # it was answered
         expect(dialog.get_by_role("alert")).to_have_text("The model trains. Wait.")
     expect(dialog.locator('[name="notes"]')).to_have_value("mine")
     dialog.locator('[name="name"]').fill("Other")

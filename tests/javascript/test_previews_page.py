@@ -84,6 +84,26 @@ def test_what_stands_where(card: Page, server: Previewing) -> None:
     assert told.startswith("Epoch 2, step 20 at weight 0.5, qxz, girl, seed 1") and "Obedience 75" in told
 
 
+def test_all_as_differences(card: Page, server: Previewing) -> None:
+    """Each picture with the one of the same prompt and seed without the LoRA over it, and what is equal is black."""
+    [grid] = server.grids
+    bar = card.locator('[data-action="all-differences"]')
+    apart, of = re.compile("lora_train_matrix_apart"), cell(card, grid.key(1, 0.5, 1, 2))
+    expect(bar).to_have_attribute("aria-pressed", "false")
+    expect(of.locator("img")).to_have_count(1)
+    bar.click()
+    expect(bar).to_have_attribute("aria-pressed", "true")
+    expect(of).to_have_class(apart)
+    address = of.locator("img").nth(1).get_attribute("src") or ""
+    assert f"/{grid.key(-1, 0, 1, 2)}/" in address
+    expect(cell(card, grid.key(-1, 0, 1, 2)).first).not_to_have_class(apart)
+    of.click()
+    card.keyboard.press("x")
+    expect(of).not_to_have_class(apart)
+    expect(of.locator("img")).to_have_count(1)
+    expect(bar).to_have_attribute("aria-pressed", "false")
+
+
 def test_axes_are_swapped_and_arranged(card: Page, server: Previewing) -> None:
     [grid] = server.grids
     card.locator('[data-action="swap-axes"]').click()

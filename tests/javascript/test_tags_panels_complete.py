@@ -168,11 +168,10 @@ def test_a_late_answer_is_not_shown(tags: Page, server: Tagging) -> None:
     one = field(tags)
     server.holding = "GET complete"
     one.fill("silver")
-    tags.wait_for_timeout(150)
-    assert server.held
+    server.wait_held(tags)
     one.fill("long s")
     shown(tags, "long sleeves")
-    server.release()
+    server.release(tags)
     tags.wait_for_timeout(100)
     shown(tags, "long sleeves")
     one.fill("")

@@ -58,7 +58,7 @@ def test_only_what_is_shown_can_be_applied(tags: Page, server: Tagging) -> None:
     expect(apply_button(tags)).to_be_disabled()  # of the new text nothing is shown yet
     tags.wait_for_timeout(300)
     expect(apply_button(tags)).to_be_disabled()
-    server.release()
+    server.release(tags)
     expect(tags.locator("dialog .lora_train_diff")).to_have_text(f"hat, {HOSTILE}")
     apply_button(tags).click()
     edit = {"kind": "add", "tags": ["solo", HOSTILE], "where": "back", "tag": "", "move": False, "empty": True}
@@ -73,11 +73,10 @@ def test_an_overtaken_answer_is_not_shown(tags: Page, server: Tagging) -> None:
     expect(tags.locator("dialog .lora_train_diff")).to_contain_text("first")
     server.holding = "POST preview"
     edit_field(tags, "tags").fill("late")
-    tags.wait_for_timeout(300)
-    assert server.held
+    server.wait_held(tags)
     edit_field(tags, "tags").fill("newest")
     expect(tags.locator("dialog .lora_train_diff")).to_contain_text("newest")
-    server.release()
+    server.release(tags)
     tags.wait_for_timeout(100)
     expect(tags.locator("dialog .lora_train_diff")).to_contain_text("newest")
 
@@ -165,7 +164,7 @@ def test_one_press_overrules(tags: Page, server: Tagging) -> None:
     expect(column(tags, "bind")).to_have_count(2)  # at once, whatever the server takes
     expect(smile.locator('[data-action="decide-bind"]')).to_be_focused()
     expect(smile).to_contain_text("your choice")
-    server.release()
+    server.release(tags)
     expect(tags.locator('[data-note="summary"]')).to_have_text("It will draw silver hair, smile.")
     assert server.bodies("PUT binding") == [{"choices": {"smile": "bind"}, "outfit": False}]
     smile.locator('[data-action="decide-bind"]').click()  # pressed again: as advised
@@ -184,11 +183,11 @@ def test_presses_in_a_row(tags: Page, server: Tagging) -> None:
     tags.wait_for_timeout(100)
     tags.locator(f'{CARD}[data-tag="silver hair"] [data-action="decide-keep"]').click()
     server.holding = "PUT binding"
-    server.release()
-    tags.wait_for_timeout(150)
+    server.release(tags)
+    server.wait_held(tags)
     assert len(server.bodies("PUT binding")) == 2
     expect(column(tags, "bind")).to_have_attribute("data-tag", "smile")
-    server.release()
+    server.release(tags)
     expect(tags.locator('[data-note="summary"]')).to_have_text("It will draw smile.")
     assert server.bodies("PUT binding")[-1]["choices"] == {"smile": "bind", "silver hair": "keep"}
     tags.locator('[data-action="binding-reset"]').click()
