@@ -16,6 +16,7 @@
             this.model = model;
             this.calls = calls;
             this.sent = "";
+            this.applied = ""; // of what is shown
             this.early = false;
             const hint = text("Filter: hat -tag:solo tokens:>75");
             this.behind = make("div", {class: "lora_train_input lora_train_filter_behind", "aria-hidden": "true"});
@@ -123,7 +124,7 @@
             this.clear.hidden = !found || found.filter === "" && this.input.value === "";
             if (!found) {
                 this.early = false;
-                this.input.value = this.sent = "";
+                this.input.value = this.sent = this.applied = "";
                 this.showFault(null);
                 write(this.count, "");
                 return;
@@ -132,10 +133,12 @@
                 this.apply();
                 return;
             }
-            if (found.filter !== this.sent) { // it comes from a click elsewhere
+            // Another one that was not typed comes from a click elsewhere; the same one again leaves what is typed.
+            if (found.filter !== this.sent && found.filter !== this.applied) {
                 this.input.value = this.sent = found.filter;
                 this.showFault(null);
             }
+            this.applied = found.filter;
             this.order.value = found.order;
             const all = overview ? overview.total : found.total;
             write(this.count, found.total === all ? plural(all, "{count} picture", "{count} pictures")

@@ -247,6 +247,21 @@ def test_a_filter_is_not_forgotten_for_a_look_at_what_changed(card: Page) -> Non
     card.wait_for_function("loraTrain.tags.found.filter === 'tag:hat'")
 
 
+def test_what_is_typed_stays_when_the_pictures_are_read_again(card: Page, server: Tagging) -> None:
+    """A filter with a fault is not in force; the one that is comes with every reading."""
+    field, fault = card.locator('[name="filter"]'), card.locator(".lora_train_filter_fault")
+    field.fill("tag:hat")
+    card.wait_for_function("loraTrain.tags.found.filter === 'tag:hat'")
+    field.fill("tag:hat (")
+    expect(fault).to_be_visible()
+    card.evaluate("() => loraTrain.tags.find()")
+    expect(field).to_have_value("tag:hat (")
+    expect(fault).to_be_visible()
+    card.evaluate("() => loraTrain.tags.find('tag:blue')")  # as a click in the list of tags does
+    expect(field).to_have_value("tag:blue")
+    expect(fault).to_be_hidden()
+
+
 def test_selection(card: Page) -> None:
     tile(card, "i1").click()
     tile(card, "i3").click(modifiers=["Control"])
