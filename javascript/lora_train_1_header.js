@@ -168,6 +168,8 @@
                 kind: "quiet", name: "project-trash", run: () => this.openTrash(),
             });
             this.formPlace = make("div", {class: "lora_train_form_place", hidden: true});
+            /** @type {?Project} that the form is about; none where it makes a new one */
+            this.renamed = null;
             this.strip = make("button", {
                 type: "button", class: "lora_train_strip", hidden: true, "data-action": "strip",
                 on: {click: () => openTab("train")},
@@ -204,10 +206,13 @@
         showChosen() {
             this.select.value = state.project ? state.project.id : "";
             this.rename.hidden = this.remove.hidden = !state.project;
-            this.closeForm();
+            const {renamed} = this;
+            if (renamed && !(state.project && state.project.id === renamed.id)) this.closeForm();
         }
 
+        /** For a project's names, or without one for those of a new project; that form outlives what is opened. */
         openForm(project) {
+            this.renamed = project;
             const label = project ? text("Save") : text("Create project");
             const save = project ? async (values) => {
                 await api.patch(["projects", project.id], values);

@@ -190,8 +190,10 @@
             this.concepts.show([]); // those of the other project are nobody's to plan with
             this.work.hidden = !state.project;
             this.welcome.hidden = state.project !== null;
-            if (!state.project) this.showWelcome();
-            else await this.refresh();
+            if (state.project) {
+                this.welcome.replaceChildren();
+                await this.refresh();
+            } else if (!this.welcome.firstChild) this.showWelcome(); // else it stays as it is, with what is typed
         }
 
         /** Reads concepts, trash and pictures again. */

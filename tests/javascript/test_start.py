@@ -204,6 +204,26 @@ def test_of_two_readings_of_the_projects_the_newest_is_taken(open_page: Callable
     assert page.evaluate("loraTrain.state.project.id") == "p2"
 
 
+def test_what_is_typed_for_a_new_project_stays_when_another_is_opened(
+    open_page: Callable[..., Page], answers: Answers
+) -> None:
+    page = open_page()
+    name = page.locator('[data-form="project"] [name="title"]')
+    expect(project_select(page)).to_have_value("p1")
+    page.locator('[data-action="new-project"]').click()
+    name.fill("Mine")
+    other = {**PROJECT, "id": "p2", "title": "Other"}
+    answers.bodies["projects"] = {"projects": [other], "problems": [], "trash": []}
+    page.evaluate("() => loraTrain.loadProjects()")
+    expect(project_select(page)).to_have_value("p2")
+    expect(name).to_have_value("Mine")
+    page.locator('[data-action="rename-project"]').click()
+    expect(name).to_have_value("Other")
+    answers.bodies["projects"] = {"projects": [PROJECT], "problems": [], "trash": []}
+    page.evaluate("() => loraTrain.loadProjects()")
+    expect(name).to_have_count(0)  # it is not open any more
+
+
 def test_of_two_readings_of_the_concepts_the_newest_is_taken(open_page: Callable[..., Page], answers: Answers) -> None:
     concept = {"id": "c", "name": "old", "repeats": 1, "regularization": False, "pictures": 0}
     answers.bodies["projects/p1"] = {**PROJECT, "concepts": [concept]}
