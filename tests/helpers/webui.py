@@ -110,6 +110,7 @@ class Webui:
         self.output = data.with_name(f"{data.name}.log")
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._heard: int | None = None  # so much of the output is of tests before this one
         extensions = data / "extensions"
         ours = extensions / "lora-train"
         ours.mkdir(parents=True)
@@ -162,8 +163,8 @@ class Webui:
         return self.output.read_text(encoding="utf-8", errors="replace") if self.output.is_file() else ""
 
     def complaints(self) -> list[str]:
-        """Errors in the output, each with the lines around it."""
-        log = self.log()
+        """Errors in the output since this test began, each with the lines around it; in the first one, since the start."""
+        log = self.log()[self._heard or 0 :]
         return [log[max(0, one.start() - 200) : one.end() + 2500] for one in _COMPLAINT.finditer(log)]
 
     # ------------------------------------------------------------------ its own routes
@@ -252,6 +253,7 @@ class Webui:
 
     def put_in_order(self, family: str = "sd1") -> None:
         """As it was when it was started, for the next test: nothing runs, nothing is set, nothing is put on."""
+        self._heard = 0 if self._heard is None else len(self.log())
         self.release()
         if self.rest.call("GET", "live").status == 200:  # else our extension is off
             self.rest.end_jobs()
