@@ -93,15 +93,13 @@
             this.all = button(text("Show all"), {
                 kind: "quiet", name: "show-all-cells", run: () => desk.filterNothing(),
             });
-            this.differences = button(text("Differences"), {
-                name: "all-differences", run: () => desk.turnDifferences(),
-                title: text("How each picture differs from the one without the LoRA (X)"),
-            });
             const sized = (sign, name, words, run) => {
                 const press = button(sign, {name, title: words, run});
                 press.setAttribute("aria-label", words);
                 return press;
             };
+            this.differences = sized("Δ", "all-differences",
+                text("How each picture differs from the one without the LoRA (X)"), () => desk.turnDifferences());
             this.element = make("div", {class: "lora_train_row lora_train_matrix_bar"},
                 this.arrangement, this.swap, ...this.filters.map((one) => one.element), this.all,
                 make("div", {class: "lora_train_row lora_train_end"}, this.makeSelection(),
