@@ -124,7 +124,9 @@
         /** What was shown is what will be written: where everything is known already, the step is done again. */
         async closed(asked) {
             const {preparation} = this;
+            const {projectId} = preparation;
             await preparation.saved();
+            if (projectId !== preparation.projectId || !preparation.overview) return; // another one was opened
             const {steps, job} = preparation.overview;
             if (job || steps.tag.state !== "stale" || asked !== this.askedWhom) return;
             await preparation.start(["tag"]);
