@@ -210,6 +210,7 @@
             } else if (event.key === "Home") this.go(row, 0);
             else if (event.key === "End") this.go(row, layout.columns.length - 1);
             else if (event.key === "Enter" && open) open();
+            else if (event.key.toLowerCase() === "x" && open) this.turnDifferences(); // not beneath the full screen
             else return this.letter(event.key.toLowerCase());
             return true;
         }
@@ -219,7 +220,6 @@
             const cell = model.chosenCell;
             if (key === "d") this.setMode("difference");
             else if (key === "f") this.setMode("flicker");
-            else if (key === "x") this.turnDifferences();
             else if (key === "m" && cell) model.mark(cell.key);
             else if (key === "+" || key === "=") this.zoom(1);
             else if (key === "-") this.zoom(-1);

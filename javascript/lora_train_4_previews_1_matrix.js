@@ -208,8 +208,9 @@
         }
 
         /** A cell's two pictures lie on each other as a difference as soon as both are there. */
-        showApart({classList, dataset: {address, plain}}) {
-            classList.toggle("lora_train_matrix_apart", this.loaded.has(address) && this.loaded.has(plain));
+        showApart({classList, dataset: {address, plain}, firstElementChild: {children}}) {
+            const here = children.length === 2 && children[1].src === plain && this.loaded.has(plain);
+            classList.toggle("lora_train_matrix_apart", here && this.loaded.has(address));
         }
 
         /** Whether a thumbnail would be blurred. */

@@ -102,6 +102,11 @@ def test_all_as_differences(card: Page, server: Previewing) -> None:
     expect(of).not_to_have_class(apart)
     expect(of.locator("img")).to_have_count(1)
     expect(bar).to_have_attribute("aria-pressed", "false")
+    card.keyboard.press("Enter")
+    expect(card.locator("dialog[open]")).to_be_visible()
+    card.keyboard.press("x")
+    card.keyboard.press("Escape")
+    expect(bar).to_have_attribute("aria-pressed", "false")  # what cannot be seen has not changed
 
 
 def test_axes_are_swapped_and_arranged(card: Page, server: Previewing) -> None:
