@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from lib_lora_train.preview.grids import Cell, Grid, batches
 from lib_lora_train.signals import Commands, EventSink, Stage, Stopped
 
 if TYPE_CHECKING:
-    from lib_lora_train.host.base import Generated, Session
+    from lib_lora_train.host.base import Session
 
 _WRITERS = 4  # pictures that are written at once
 
@@ -64,27 +64,30 @@ def make_grid(
             on = (batch[0].base, batch[0].column, batch[0].weight)
             switches += on[1] >= 0
         # All of the batch, though some are there: the pixels of a picture depend, in their last bit, on the batch.
-        made = _draw(session, grid, batch, store, {cell.key for cell in missing})
-        for cell in made:
+        before = drawn
+        for cell, written in _draw(session, grid, batch, store, {cell.key for cell in missing}):
+            written.result()
             finished(cell)
-        drawn += len(made)
-        cancelled += len(missing) - len(made)
+            drawn += 1
+        cancelled += len(missing) - (drawn - before)
         events(Stage("preview.stage_drawing", kept + drawn + cancelled, total))
     return Made(drawn, kept, cancelled, switches, time.monotonic() - started)
 
 
-def _draw(session: Session, grid: Grid, batch: list[Cell], store: CellStore, wanted: Collection[str]) -> list[Cell]:
+def _draw(
+    session: Session, grid: Grid, batch: list[Cell], store: CellStore, wanted: Collection[str]
+) -> list[tuple[Cell, Future[None]]]:
+    """The cells that were drawn, each with what became of writing it; those that could not be written come last."""
     from lib_lora_train.host.base import places  # torch; whoever asks how far a grid is does without
 
     requests = [grid.request(cell) for cell in batch]
     pictures = session.generate(requests)
     drawn = [(batch[place], picture) for place, picture in zip(places(requests, pictures), pictures, strict=True)]
-    drawn = [(cell, picture) for cell, picture in drawn if cell.key in wanted]
-
-    def put(one: tuple[Cell, Generated]) -> Cell:
-        store.put(one[0].key, one[1].image, one[1].infotext)
-        return one[0]
-
-    # Side by side: it is the disk that one waits for.
+    # Side by side, as it is the disk that one waits for; and to the end, whatever becomes of one of them.
     with ThreadPoolExecutor(_WRITERS) as writers:
-        return list(writers.map(put, drawn))
+        written = [
+            (cell, writers.submit(store.put, cell.key, picture.image, picture.infotext))
+            for cell, picture in drawn
+            if cell.key in wanted
+        ]
+    return sorted(written, key=lambda each: each[1].exception() is not None)
