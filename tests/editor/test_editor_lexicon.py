@@ -51,6 +51,7 @@ def test_nobody_waits_long_for_a_long_list(tmp_path: Path, monkeypatch: pytest.M
     words = Lexicon(tmp_path, tmp_path)
     assert words.vocabulary_soon().sources == ()
     read.set()
+    monkeypatch.setattr(lexicon, "_PATIENCE", 60)
     assert words.vocabulary().sources == words.vocabulary_soon().sources == ("slow.csv",)
 
 
