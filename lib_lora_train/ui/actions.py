@@ -73,7 +73,10 @@ class Actions:
         return self._judge(visitor, self.read(visitor, values).keep()) if values[0] else {}
 
     def plan(self, visitor: Visitor, *values: object) -> Answer:
-        """Settings for what is wished, on top of what is not planned; the pictures get the planned repeats."""
+        """Settings for what is wished, on top of what is not planned; the pictures get the planned repeats.
+
+        Only what the plan changes is put into the form: the rest may have been changed there since.
+        """
         given = self.read(visitor, values)
         planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
         said = message("ui.planned", visitor.language)
@@ -81,8 +84,10 @@ class Actions:
             self.studio.take_repeats(given.project, planned.repeats)
         except UserError as error:  # a run of this project needs its folders as they are
             said = error.text(visitor.language)
-        answer = self._fill(visitor, given.with_plan(planned).keep())
-        return {**answer, self.parts.message: notice(said)}
+        shown = self.train.form.show(given.settings)
+        given = given.with_plan(planned).keep()
+        changed = {each: value for each, value in self.train.form.show(given.settings).items() if value != shown[each]}
+        return {**changed, **self._judge(visitor, given), self.parts.message: notice(said)}
 
     def choose(self, visitor: Visitor, *values: object) -> Answer:
         """Plans anew after another choice. Of gradio 4 the same event comes when the page fills in what is stored."""

@@ -233,6 +233,15 @@ def test_planning_takes_back_what_it_decides_and_leaves_the_rest(opened: GradioP
     assert f"{PLAN['steps']} steps" in said(opened, "estimate")
 
 
+def test_what_is_changed_while_the_plan_is_made_stays(opened: GradioPage) -> None:
+    opened.set(name="Zuna in the rain", trigger="zunya", setting_seed=8, kind="Style", prompts="zunya in the rain")
+    sent = {"name": "Zuna", "trigger": "zuna", "setting_seed": 7, "kind": "Character", "prompts": "zuna in the sun"}
+    opened.press("plan_button", setting_network_dim=99, **sent)
+    assert (opened.get("name"), opened.get("trigger"), opened.get("kind")) == ("Zuna in the rain", "zunya", "Style")
+    assert (opened.get("setting_seed"), opened.get("prompts")) == (8, "zunya in the rain")
+    assert opened.get("setting_network_dim") == PLAN["rank"]
+
+
 def test_another_choice_is_another_plan(opened: GradioPage, project: Project) -> None:
     epochs = {}
     for choice in ("Quick", "Thorough"):
