@@ -119,8 +119,9 @@ def _advise(desk: Desk, sheet: Sheet, choices: Choices, outfit: bool | None) -> 
 
 
 def _digest(sheet: Sheet, advice: Advice) -> str:
+    """Of the captions and what is decided; another model, by which their tokens are counted, changes neither."""
     decided = [[row.tag, row.decision, row.replacement] for row in advice.rows]
-    content = json.dumps([sheet.revision, decided]).encode("ascii")
+    content = json.dumps([[[item.id, item.version] for item in sheet.items], decided]).encode("ascii")
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 

@@ -83,6 +83,17 @@ def test_nothing_is_applied_but_what_was_shown(office: Office) -> None:
     assert office.disk() == before | {"1.txt": b"hero, red hair"}
 
 
+def test_another_model_changes_nothing_of_what_was_shown(office: Office) -> None:
+    digest, revision, counter = shown(office)["digest"], office.desk.sheet().revision, office.counter
+    office.counter = None  # none is found, or it is being made
+    office.open()
+    assert office.desk.sheet().revision != revision and shown(office)["digest"] == digest
+    office.counter = counter
+    office.open()
+    binding.apply(office.desk, None, digest)
+    assert "red hair" not in office.texts()[0]
+
+
 def test_a_style_keeps_all(office: Office) -> None:
     edit_project(open_project(office.root, office.project.id), kind="style")
     advice = shown(office)

@@ -32,11 +32,13 @@ class Page:
     def screen(self) -> dict[str, str]:
         """Captions by the pictures' names, when nothing is being written; they are those on the disk."""
         until = time.monotonic() + 60
-        while (overview := self.ask("GET", ""))["writing"] is not None:
+        while True:
+            overview, found = self.ask("GET", ""), self.find()
+            if overview["writing"] is None and found["revision"] == overview["revision"]:  # tokens are counted by now
+                break
             assert time.monotonic() < until
             time.sleep(0.05)
-        found = self.find()
-        assert found["revision"] == overview["revision"] and found["total"] == overview["total"]
+        assert found["total"] == overview["total"]
         shown = {each["name"]: each["text"] for each in self.pictures(found["pictures"])}
         captions = {path.with_suffix(".png").name: path for path in self.folder.glob("*/*/*.txt")}
         disk = {path.name: "" for path in self.folder.glob("dataset/*/*.png")}
