@@ -43,6 +43,7 @@ def write(project: Project, text: str) -> Path:
 
 
 def test_no_steps_yet(project: Project) -> None:
+    (project.path("runs/r01") / METRICS).unlink(missing_ok=True)
     assert read_metrics(project, "r01") == Metrics([], 0)
     write(project, "")
     assert read_metrics(project, "r01", after=7) == Metrics([], 0)

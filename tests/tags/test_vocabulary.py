@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib_lora_train.dataset.tag_text import tag_key
-from lib_lora_train.tags.translations import Translations
+from lib_lora_train.tags.translations import Translations, shipped_tags
 from lib_lora_train.tags.vocabulary import MAX_SUGGESTIONS, KnownTag, Vocabulary, find_vocabulary, list_files
 from lib_lora_train.tags.vocabulary.reading import read_list
 
@@ -115,6 +115,7 @@ def test_a_list_that_cannot_be_used_is_said_and_the_others_are_used(
 
 
 def test_too_large_lists_are_refused(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shipped_tags()  # read once, and within its limits
     monkeypatch.setattr("lib_lora_train.tags.tables.MAX_ROWS", 5)
     assert [problem.code for problem in find_vocabulary(models).problems] == ["words_tags.too_many"]
     monkeypatch.setattr("lib_lora_train.tags.tables.MAX_BYTES", 100)
