@@ -56,6 +56,12 @@ def drawn(rest: Rest, project: str, grid: str) -> dict[str, Any]:
     return rest.get(path)
 
 
+def without_grids(rest: Rest, project: str) -> None:
+    """The project as if no grid had been made in it."""
+    for grid in grids(rest, project):
+        rest.delete(f"projects/{project}/grids/{grid['id']}")
+
+
 def made(rest: Rest, project: str, **values: Any) -> dict[str, Any]:
     """A small grid of the newest run, as if it had been there before."""
     asked = {"settings": {**SMALL, "weights": "0, 0.5, 1", **values}}
@@ -92,6 +98,7 @@ def size(page: Page) -> Locator:
 def test_what_is_planned_is_made_and_can_be_changed(served: Server, open_tab: Callable[..., Tab], project: str) -> None:
     rest, tab = served.rest(), open_tab(served)
     tab.allowed.append(r"status of 400")
+    without_grids(rest, project)
     page = opened(tab, project)
     tab.action("new-grid").or_(tab.action("make-first-grid")).first.click()
     expect(size(page)).to_have_text(re.compile(r"^\d+ pictures$"))
@@ -148,6 +155,7 @@ def test_what_is_planned_is_made_and_can_be_changed(served: Server, open_tab: Ca
 def test_files_are_found_by_typing(served: Server, open_tab: Callable[..., Tab], project: str) -> None:
     """Where there are many, those that are chosen stay in sight."""
     rest, tab = served.rest(), open_tab(served)
+    without_grids(rest, project)
     [folder] = {path.parent for path in served.data.rglob("Making-r01-*.safetensors")}
     [name] = [path.stem for path in folder.glob("*-step00000002.safetensors")]
     for number in range(12):
