@@ -75,7 +75,7 @@ class Actions:
     def plan(self, visitor: Visitor, *values: object) -> Answer:
         """Settings for what is wished, on top of what is not planned; the pictures get the planned repeats.
 
-        Only what the plan changes is put into the form: the rest may have been changed there since.
+        Only what the plan decides or changes is put into the form: the rest may have been changed there since.
         """
         given = self.read(visitor, values)
         planned = self.studio.plan(visitor, given.project, given.wishes, given.settings)
@@ -84,10 +84,16 @@ class Actions:
             self.studio.take_repeats(given.project, planned.repeats)
         except UserError as error:  # a run of this project needs its folders as they are
             said = error.text(visitor.language)
-        shown = self.train.form.show(given.settings)
+        form, decided = self.train.form, planned.plan.changes
+        before = form.show(given.settings)
         given = given.with_plan(planned).keep()
-        changed = {each: value for each, value in self.train.form.show(given.settings).items() if value != shown[each]}
-        return {**changed, **self._judge(visitor, given), self.parts.message: notice(said)}
+        after = form.show(given.settings)
+        # Also what is decided as it was sent: the answer to an earlier choice may have changed it in the page.
+        put = [one.component for one in form if one.key in decided or after[one.component] != before[one.component]]
+        answer = {component: after[component] for component in put}
+        if self.train.checkpoint in answer:  # it may be newer than the list
+            answer[self.train.checkpoint] = self._checkpoint_list(given.settings.model.checkpoint)
+        return {**answer, **self._judge(visitor, given), self.parts.message: notice(said)}
 
     def choose(self, visitor: Visitor, *values: object) -> Answer:
         """Plans anew after another choice. Of gradio 4 the same event comes when the page fills in what is stored."""

@@ -130,6 +130,8 @@ def from_browser(item: Setting, value: object, where: str) -> object:
     """A component's value as the setting's own. Raises UserError naming `where`."""
     if isinstance(value, str) and len(value) > MAX_TEXT:
         raise UserError("ui.too_long", where, longest=MAX_TEXT)
+    if value is None and item.type is str:  # a list in which nothing is chosen
+        value = ""
     if item.is_list and isinstance(value, str):
         value = value.split()
     elif item.type is int and isinstance(value, float) and value.is_integer():  # JSON of a browser has one kind

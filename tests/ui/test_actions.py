@@ -242,6 +242,20 @@ def test_what_is_changed_while_the_plan_is_made_stays(opened: GradioPage) -> Non
     assert opened.get("setting_network_dim") == PLAN["rank"]
 
 
+def test_the_later_of_two_quick_choices_counts(opened: GradioPage) -> None:
+    rank = opened.get("setting_network_dim")
+    opened.set(setting_network_dim=99)  # by the answer to the first, when the second was on its way already
+    opened.press("plan_button", setting_network_dim=rank)
+    assert opened.get("setting_network_dim") == rank == PLAN["rank"]
+
+
+def test_a_checkpoint_that_came_since_is_planned_with_and_listed(opened: GradioPage) -> None:
+    opened.properties["lora_train_checkpoint"]["choices"] = []
+    opened.set(checkpoint=None)
+    opened.press("plan_button")
+    assert (opened.get("checkpoint"), opened.choices("checkpoint")) == ("tiny", ["tiny"])
+
+
 def test_another_choice_is_another_plan(opened: GradioPage, project: Project) -> None:
     epochs = {}
     for choice in ("Quick", "Thorough"):
